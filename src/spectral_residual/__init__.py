@@ -1,0 +1,39 @@
+"""Spectral residual learning: full-image receptive fields for any vision network.
+
+>>> from spectral_residual import insert_blocks
+>>> insert_blocks(resnet50(), after=["layer3", "layer4"], block="srl-fft",
+...               input_size=(3, 224, 224))  # doctest: +SKIP
+
+Importing this package needs torch and nothing else.
+"""
+
+from __future__ import annotations
+
+from .blocks import BLOCKS, SpectralReLU, SRLBlock, create_block
+from .insertion import insert_blocks, output_shapes
+from .transforms import (
+    TRANSFORMS,
+    FixedOrthogonalTransform,
+    FourierTransform,
+    LearnableOrthogonal,
+    Transform,
+    create_transform,
+)
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "BLOCKS",
+    "TRANSFORMS",
+    "FixedOrthogonalTransform",
+    "FourierTransform",
+    "LearnableOrthogonal",
+    "SRLBlock",
+    "SpectralReLU",
+    "Transform",
+    "__version__",
+    "create_block",
+    "create_transform",
+    "insert_blocks",
+    "output_shapes",
+]

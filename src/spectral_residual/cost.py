@@ -1,0 +1,120 @@
+"""Parameters and operations of a network, counted without computing.
+
+Two accountings that are never mixed:
+
+``"paper"``
+    The rules that reproduce the paper's tables: one operation is one multiply-accumulate of a
+    convolution or linear layer, as ``weight.numel() * output positions`` (for a deconvolution
+    too, which over-counts it by stride squared); a transform costs ``C H W log2(H W)`` or
+    ``C H W (H + W)`` each way; only parameters of convolutions, linear layers, batch
+    normalisation and of a learnable transform count. GFLOPs are operations / 2^30.
+``"exact"``
+    True multiply-accumulates of convolutions, deconvolutions and linear layers, transforms as
+    above, and every parameter.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from .blocks import SRLBlock
+from .errors import unknown_name
+from .insertion import meta_copy
+from .transforms import Transform
+
+ACCOUNTINGS = ("paper", "exact")
+
+_CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
+_DECONVOLUTIONS = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
+_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Cost of one forward pass of a network for one input.
+
+    Attributes
+    ----------
+    operations : float
+        Multiply-accumulates, by the stated accounting.
+    parameters : int
+        Number of parameters, by the stated accounting.
+    accounting : str
+        ``"paper"`` or ``"exact"``.
+    """
+
+    operations: float
+    parameters: int
+    accounting: str
+
+    @property
+    def gflops(self) -> float:
+        """Operations in units of 2^30, as the paper prints them."""
+        return self.operations / 2**30
+
+
+def measure_cost(
+    model: nn.Module, input_size: tuple[int, ...], accounting: str = "paper"
+) -> Cost:
+    """Count parameters and operations of a network, on the meta device.
+
+    Parameters
+    ----------
+    model : nn.Module
+        Any network that runs on one tensor (1, \\*input_size); it is not changed.
+    input_size : tuple of int
+        Shape of one input without the batch axis, e.g. ``(3, 256, 192)``.
+    accounting : {"paper", "exact"}
+        See the module's text.
+
+    Returns
+    -------
+    Cost
+
+    Raises
+    ------
+    ValueError
+        If the accounting is unknown.
+    """
+    if accounting not in ACCOUNTINGS:
+        raise unknown_name("accounting", accounting, ACCOUNTINGS)
+    skeleton = meta_copy(model).eval()
+    operations: list[float] = []
+    for module in skeleton.modules():
+        if isinstance(module, (*_CONVOLUTIONS, *_DECONVOLUTIONS, nn.Linear, SRLBlock)):
+            module.register_forward_hook(
+                lambda module, args, output: operations.append(
+                    _layer_operations(module, args[0], output, accounting)
+                )
+            )
+    dtype = next((p.dtype for p in skeleton.parameters() if p.is_floating_point()), torch.float32)
+    with torch.no_grad():
+        skeleton(torch.empty(1, *input_size, device="meta", dtype=dtype))
+    return Cost(sum(operations), _parameters(model, accounting), accounting)
+
+
+def _layer_operations(
+    module: nn.Module, inputs: Tensor, output: Tensor, accounting: str
+) -> float:
+    if isinstance(module, SRLBlock):
+        size = (inputs.shape[-2], inputs.shape[-1])
+        return 2 * module.transform.operations(inputs.shape[1], size)
+    weight = module.weight
+    if not isinstance(weight, Tensor):
+        raise TypeError(f"{type(module).__name__} has no weight tensor")
+    if isinstance(module, nn.Linear):
+        return output.numel() * module.in_features
+    at_input = isinstance(module, _DECONVOLUTIONS) and accounting == "exact"
+    positions = (inputs if at_input else output).shape[2:].numel()
+    return weight.numel() * positions
+
+
+def _parameters(model: nn.Module, accounting: str) -> int:
+    if accounting == "exact":
+        return sum(p.numel() for p in model.parameters())
+    counted = (*_CONVOLUTIONS, *_DECONVOLUTIONS, *_NORMS, nn.Linear, Transform)
+    owned = [m.parameters(recurse=False) for m in model.modules() if isinstance(m, counted)]
+    return sum({id(p): p.numel() for parameters in owned for p in parameters}.values())

@@ -1,0 +1,349 @@
+"""Joints of a keypoint data set: names, left/right pairs, OKS sigmas and limbs.
+
+The values of `COCO` are those of the COCO keypoint task (https://cocodataset.org/#keypoints-eval).
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from spectral_residual.errors import unknown_name
+
+_SIDE = re.compile(r"(left|right|l|r)(?=[_ -])", re.IGNORECASE)
+_OPPOSITE = {"left": "right", "Left": "Right", "LEFT": "RIGHT", "l": "r", "L": "R"}
+_OPPOSITE |= {right: left for left, right in _OPPOSITE.items()}
+
+
+@dataclass(frozen=True)
+class Skeleton:
+    """The K joints of one keypoint category; all indices are 0-based.
+
+    Skeletons compare equal where all four fields are equal, so a checkpoint's skeleton can be
+    checked against a data set's.
+
+    Parameters
+    ----------
+    names : tuple of str
+        Joint names in the order of the annotation, length K, all different.
+    flip_pairs : tuple of (int, int)
+        Joints that change places when the image is mirrored; each joint in one pair at most.
+    sigmas : tuple of float or None
+        Standard deviation of each joint in the object keypoint similarity, length K, as a
+        fraction of the square root of the person's area (COCO's nose: 0.026). None where unknown.
+    edges : tuple of (int, int)
+        Limbs to draw.
+
+    Raises
+    ------
+    ValueError
+        If a field contradicts `names`: duplicate names, an index out of range, a joint paired
+        twice or with itself, a wrong number of sigmas, a sigma that is not positive.
+    """
+
+    names: tuple[str, ...]
+    flip_pairs: tuple[tuple[int, int], ...]
+    sigmas: tuple[float, ...] | None
+    edges: tuple[tuple[int, int], ...]
+
+    def __post_init__(self) -> None:
+        count = len(self.names)
+        if count == 0:
+            raise ValueError("names: got no joint, expected at least one")
+        repeated = sorted({name for name in self.names if self.names.count(name) > 1})
+        if repeated:
+            raise ValueError(f"names: got {repeated} more than once, expected different names")
+        for field, pairs in (("flip_pairs", self.flip_pairs), ("edges", self.edges)):
+            for pair in pairs:
+                if len(pair) != 2 or not all(0 <= joint < count for joint in pair):
+                    raise ValueError(
+                        f"{field}: got {tuple(pair)}, expected two 0-based joint indices "
+                        f"below {count}"
+                    )
+        paired = [joint for pair in self.flip_pairs for joint in pair]
+        for joint in paired:
+            if paired.count(joint) > 1:
+                pairs_of = [pair for pair in self.flip_pairs if joint in pair]
+                raise ValueError(
+                    f"flip_pairs: joint {joint} ({self.names[joint]!r}) is in {pairs_of}, "
+                    "expected one pair at most, with another joint"
+                )
+        if self.sigmas is None:
+            return
+        if len(self.sigmas) != count:
+            raise ValueError(f"sigmas: got {len(self.sigmas)} values, expected {count}")
+        for name, sigma in zip(self.names, self.sigmas, strict=True):
+            if not (math.isfinite(sigma) and sigma > 0):
+                raise ValueError(f"sigmas: got {sigma} for {name!r}, expected a positive number")
+
+    @property
+    def num_joints(self) -> int:
+        """Number of joints K."""
+        return len(self.names)
+
+    @property
+    def flip_permutation(self) -> tuple[int, ...]:
+        """The K indices ``p`` such that joint k of the mirrored image is joint ``p[k]``."""
+        permutation = list(range(self.num_joints))
+        for first, second in self.flip_pairs:
+            permutation[first], permutation[second] = second, first
+        return tuple(permutation)
+
+    def require_sigmas(self) -> tuple[float, ...]:
+        """Return the K sigmas, for a computation that cannot do without.
+
+        Returns
+        -------
+        tuple of float
+            `sigmas`.
+
+        Raises
+        ------
+        ValueError
+            If `sigmas` is None; the message names the joints that COCO has no sigma for.
+        """
+        if self.sigmas is None:
+            missing = [name for name in self.names if name not in COCO.names] or list(self.names)
+            raise ValueError(
+                f"no OKS sigma for the joints {missing}: give `sigmas` (joint name: value), or add "
+                f"a list `sigmas` of {self.num_joints} numbers to the category in the annotation "
+                "file; COCO's own lie between 0.025 and 0.107"
+            )
+        return self.sigmas
+
+    @classmethod
+    def from_category(
+        cls,
+        category: Mapping[str, Any],
+        *,
+        source: str,
+        sigmas: Mapping[str, float] | Sequence[float] | None = None,
+        flip_pairs: Sequence[tuple[str, str]] | None = None,
+    ) -> Skeleton:
+        """Read the skeleton of one entry of a COCO file's ``categories``.
+
+        Flip pairs come from the argument, else from the file, else from the names: joints that
+        differ only in a leading ``left_``/``right_`` (or ``l_``/``r_``; any separator of ``_``,
+        ``-`` and space). Each sigma comes from the argument, else from the file, else from the
+        COCO joint of the same name; where nothing is given and COCO lacks a joint, `sigmas` is
+        None. Edges come from the file; without them COCO's are used if the names are COCO's.
+
+        Parameters
+        ----------
+        category : mapping
+            ``keypoints`` (K names), and optionally ``skeleton`` (1-based index pairs, as COCO has
+            it), ``flip_pairs`` (pairs of names or of 0-based indices), ``sigmas`` (K numbers, or
+            a mapping from name to number).
+        source : str
+            Name of the annotation file; begins every error message.
+        sigmas : mapping from str to float, or sequence of float, optional
+            Sigmas by joint name (some joints suffice if COCO knows the others), or all K.
+        flip_pairs : sequence of (str, str), optional
+            All pairs of joint names; an empty sequence says that there are none.
+
+        Returns
+        -------
+        Skeleton
+            With ``flip_pairs`` in ascending order.
+
+        Raises
+        ------
+        ValueError
+            If a field is missing or malformed, names an unknown joint, or breaks a rule of the
+            class; if some sigmas are given and others remain unknown; if flip pairs are to be
+            derived and a left or right joint has no counterpart.
+        """
+        try:
+            names = _read_names(category)
+            if flip_pairs is not None:
+                pairs = _read_pairs(flip_pairs, names, "argument flip_pairs")
+            elif category.get("flip_pairs") is not None:
+                pairs = _read_pairs(category["flip_pairs"], names, "flip_pairs")
+            else:
+                pairs = _derive_pairs(names)
+            return cls(
+                names=names,
+                flip_pairs=tuple(sorted((min(pair), max(pair)) for pair in pairs)),
+                sigmas=_resolve_sigmas(names, category.get("sigmas"), sigmas),
+                edges=_read_edges(category.get("skeleton"), names),
+            )
+        except ValueError as error:
+            raise ValueError(f"{source}: {error}") from error
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the four fields as plain JSON types (lists, strings, numbers, None)."""
+        return {
+            "names": list(self.names),
+            "flip_pairs": [list(pair) for pair in self.flip_pairs],
+            "sigmas": None if self.sigmas is None else list(self.sigmas),
+            "edges": [list(pair) for pair in self.edges],
+        }
+
+    @classmethod
+    def from_dict(cls, state: Mapping[str, Any]) -> Skeleton:
+        """Rebuild a skeleton from `to_dict`'s result.
+
+        Raises
+        ------
+        ValueError
+            If a field is missing, or breaks a rule of the class.
+        """
+        missing = {"names", "flip_pairs", "sigmas", "edges"} - set(state)
+        if missing:
+            raise ValueError(f"skeleton: got {sorted(state)}, expected also {sorted(missing)}")
+        return cls(
+            names=tuple(state["names"]),
+            flip_pairs=tuple((first, second) for first, second in state["flip_pairs"]),
+            sigmas=None if state["sigmas"] is None else tuple(state["sigmas"]),
+            edges=tuple((first, second) for first, second in state["edges"]),
+        )
+
+
+def _is_list(value: object) -> bool:
+    return isinstance(value, Sequence) and not isinstance(value, str | bytes)
+
+
+def _read_names(category: Mapping[str, Any]) -> tuple[str, ...]:
+    names = category.get("keypoints")
+    if not _is_list(names) or not all(isinstance(name, str) for name in names or ()):
+        raise ValueError(
+            f"keypoints: got {names!r} in category {category.get('name')!r}, "
+            "expected a list of joint names"
+        )
+    return tuple(names or ())
+
+
+def _check_pair(pair: Any, field: str, expected: str) -> None:
+    if not _is_list(pair) or len(pair) != 2:
+        raise ValueError(f"{field}: got {pair!r}, expected {expected}")
+
+
+def _joint_index(joint: Any, names: tuple[str, ...], field: str) -> int:
+    if isinstance(joint, str):
+        if joint not in names:
+            raise ValueError(f"{field}: {unknown_name('joint', joint, names)}")
+        return names.index(joint)
+    if isinstance(joint, bool) or not isinstance(joint, int) or not 0 <= joint < len(names):
+        raise ValueError(
+            f"{field}: got {joint!r}, expected a joint name or a 0-based index below {len(names)}"
+        )
+    return joint
+
+
+def _read_pairs(pairs: Any, names: tuple[str, ...], field: str) -> list[tuple[int, int]]:
+    if not _is_list(pairs):
+        raise ValueError(f"{field}: got {pairs!r}, expected a list of pairs of joints")
+    found = []
+    for pair in pairs:
+        _check_pair(pair, field, "a pair of joint names or 0-based indices")
+        first, second = (_joint_index(joint, names, field) for joint in pair)
+        found.append((first, second))
+    return found
+
+
+def _derive_pairs(names: tuple[str, ...]) -> set[tuple[int, int]]:
+    pairs = set()
+    for index, name in enumerate(names):
+        side = _SIDE.match(name)
+        if side is None or side[0] not in _OPPOSITE:
+            continue
+        partner = _OPPOSITE[side[0]] + name[side.end() :]
+        if partner not in names:
+            raise ValueError(
+                f"keypoints: got {name!r} without {partner!r}; expected both, or `flip_pairs` "
+                "given (the joints that change places when the image is mirrored)"
+            )
+        other = names.index(partner)
+        pairs.add((min(index, other), max(index, other)))
+    return pairs
+
+
+def _read_edges(skeleton: Any, names: tuple[str, ...]) -> tuple[tuple[int, int], ...]:
+    if skeleton is None:
+        if set(names) != set(COCO.names):
+            return ()
+        order = [names.index(name) for name in COCO.names]
+        return tuple((order[first], order[second]) for first, second in COCO.edges)
+    expected = f"two 1-based joint indices from 1 to {len(names)}"
+    if not _is_list(skeleton):
+        raise ValueError(f"skeleton: got {skeleton!r}, expected a list of pairs")
+    edges = []
+    for edge in skeleton:
+        _check_pair(edge, "skeleton", expected)
+        for joint in edge:
+            if not isinstance(joint, int) or not 1 <= joint <= len(names):
+                raise ValueError(f"skeleton: got {edge!r}, expected {expected}")
+        edges.append((edge[0] - 1, edge[1] - 1))
+    return tuple(edges)
+
+
+def _named_sigmas(sigmas: Any, names: tuple[str, ...], field: str) -> dict[str, float]:
+    if isinstance(sigmas, Mapping):
+        for name in sigmas:
+            _joint_index(str(name), names, field)
+        values = {str(name): sigma for name, sigma in sigmas.items()}
+    else:
+        listed = list(sigmas)
+        if len(listed) != len(names):
+            raise ValueError(f"{field}: got {len(listed)} values, expected {len(names)}")
+        values = dict(zip(names, listed, strict=True))
+    for name, sigma in values.items():
+        try:
+            values[name] = float(sigma)
+        except (TypeError, ValueError) as error:
+            raise ValueError(
+                f"{field}: got {sigma!r} for {name!r}, expected a positive number"
+            ) from error
+    return values
+
+
+def _resolve_sigmas(names: tuple[str, ...], in_file: Any, given: Any) -> tuple[float, ...] | None:
+    told: dict[str, float] = {}
+    for field, value in (("sigmas", in_file), ("argument sigmas", given)):
+        if value is not None:
+            told |= _named_sigmas(value, names, field)
+    known = {**dict(zip(COCO.names, COCO.require_sigmas(), strict=True)), **told}
+    missing = [name for name in names if name not in known]
+    if missing and told:
+        raise ValueError(
+            f"sigmas: got values for {sorted(told)}, expected values also for {missing}, "
+            "which COCO does not know"
+        )
+    return None if missing else tuple(known[name] for name in names)
+
+
+COCO = Skeleton(
+    names=(
+        "nose",
+        "left_eye",
+        "right_eye",
+        "left_ear",
+        "right_ear",
+        "left_shoulder",
+        "right_shoulder",
+        "left_elbow",
+        "right_elbow",
+        "left_wrist",
+        "right_wrist",
+        "left_hip",
+        "right_hip",
+        "left_knee",
+        "right_knee",
+        "left_ankle",
+        "right_ankle",
+    ),
+    flip_pairs=((1, 2), (3, 4), (5, 6), (7, 8), (9, 10), (11, 12), (13, 14), (15, 16)),
+    sigmas=(
+        *(0.026, 0.025, 0.025, 0.035, 0.035),
+        *(0.079, 0.079, 0.072, 0.072, 0.062, 0.062),
+        *(0.107, 0.107, 0.087, 0.087, 0.089, 0.089),
+    ),
+    edges=(
+        *((15, 13), (13, 11), (16, 14), (14, 12), (11, 12), (5, 11), (6, 12), (5, 6), (5, 7)),
+        *((6, 8), (7, 9), (8, 10), (1, 2), (0, 1), (0, 2), (1, 3), (2, 4), (3, 5), (4, 6)),
+    ),
+)
+"""The 17 joints of COCO person keypoints."""

@@ -1,0 +1,145 @@
+"""The fully learnable orthogonal transform (LO), paper section 3.2.
+
+P and Q are parameters. After every optimiser step each is replaced by the Q factor of its QR
+decomposition, with signs fixed so that R has a positive diagonal and an orthogonal matrix is
+left where it is. No training loop has to remember it:
+
+* a hook common to all `torch.optim.Optimizer` retracts the matrices that it has stepped;
+* for updates by other means (``p.data -= lr * p.grad``, averaging, loading), the next forward
+  pass or `state_dict` measures the deviation from orthogonality and retracts if there is any.
+"""
+
+from __future__ import annotations
+
+import weakref
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim.optimizer import Optimizer, register_optimizer_step_post_hook
+
+from .base import Size, check_size
+from .orthogonal import OrthogonalTransform
+
+
+def orthogonal_factor(matrix: Tensor) -> Tensor:
+    """Q factor of the QR decomposition with positive diagonal of R.
+
+    Parameters
+    ----------
+    matrix : Tensor
+        (n, n), any real dtype; half precisions are decomposed in float32.
+
+    Returns
+    -------
+    Tensor
+        (n, n), orthogonal, dtype of `matrix`. An orthogonal matrix is returned unchanged up to
+        rounding.
+    """
+    work = matrix if matrix.dtype == torch.float64 else matrix.float()
+    q, r = torch.linalg.qr(work)
+    signs = torch.where(r.diagonal() < 0, -1.0, 1.0).to(q.dtype)
+    return (q * signs).to(matrix.dtype)
+
+
+def orthogonality_error(matrix: Tensor) -> float:
+    """Largest absolute entry of ``M M^T - I``, computed in float64."""
+    work = matrix.detach().double()
+    identity = torch.eye(work.shape[0], dtype=work.dtype, device=work.device)
+    return float((work @ work.mT - identity).abs().max())
+
+
+_instances: weakref.WeakSet[LearnableOrthogonal] = weakref.WeakSet()
+
+
+def _retract_after_step(optimizer: Optimizer, *_: Any) -> None:
+    if not _instances:
+        return
+    stepped = {id(p) for group in optimizer.param_groups for p in group["params"]}
+    for transform in _instances:
+        if id(transform.P) in stepped or id(transform.Q) in stepped:
+            transform.retract()
+
+
+register_optimizer_step_post_hook(_retract_after_step)
+
+
+class LearnableOrthogonal(OrthogonalTransform):
+    """Learnable orthogonal transform ``X -> P X Q`` of maps of one size.
+
+    Parameters
+    ----------
+    size : (int, int)
+        Height and width (H, W) of the maps; other sizes raise ValueError, because there is no
+        way to resample a learnt orthogonal matrix.
+
+    Attributes
+    ----------
+    P, Q : nn.Parameter
+        (H, H) and (W, W), shared by all channels; drawn from a normal distribution and made
+        orthogonal.
+    """
+
+    def __init__(self, size: Size) -> None:
+        super().__init__()
+        self.size = check_size(size)
+        self.P = nn.Parameter(torch.empty(self.size[0], self.size[0]))
+        self.Q = nn.Parameter(torch.empty(self.size[1], self.size[1]))
+        self._checked_versions = (-1, -1)
+        self._step_may_follow = False
+        self.reset_parameters()
+        _instances.add(self)
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        _instances.add(self)
+
+    @torch.no_grad()
+    def reset_parameters(self) -> None:
+        """Draw P and Q anew."""
+        for matrix in (self.P, self.Q):
+            matrix.normal_()
+        self.retract()
+
+    @torch.no_grad()
+    def retract(self) -> None:
+        """Replace P and Q by their orthogonal factors; called after optimiser steps."""
+        for matrix in (self.P, self.Q):
+            if not matrix.is_meta:
+                matrix.copy_(orthogonal_factor(matrix))
+        self._mark_checked()
+
+    def matrices(self, size: Size, like: Tensor) -> tuple[Tensor, Tensor]:
+        """P and Q; raises ValueError for a size other than the one built for."""
+        if size != self.size:
+            raise ValueError(
+                f"this learnable orthogonal transform was built for maps of "
+                f"{self.size[0]}x{self.size[1]} (H x W), got {size[0]}x{size[1]}; its matrices "
+                "cannot be resampled: build the block for this size, or use a fixed transform"
+            )
+        if not torch.compiler.is_compiling():
+            self._settle()
+            self._step_may_follow = self.training and torch.is_grad_enabled()
+        return self.P.to(like.dtype), self.Q.to(like.dtype)
+
+    def state_dict(self, *args: Any, **kwargs: Any) -> Any:
+        """State with orthogonal P and Q, also after an update that no hook has seen."""
+        self._settle()
+        return super().state_dict(*args, **kwargs)
+
+    def extra_repr(self) -> str:
+        return f"size={self.size}"
+
+    def _mark_checked(self) -> None:
+        self._checked_versions = (self.P._version, self.Q._version)
+        self._step_may_follow = False
+
+    def _settle(self) -> None:
+        """Retract if the matrices were changed since the last look."""
+        unchanged = (self.P._version, self.Q._version) == self._checked_versions
+        if (unchanged and not self._step_may_follow) or self.P.is_meta:
+            return
+        tolerance = 16 * torch.finfo(self.P.dtype).eps
+        if any(orthogonality_error(m) > tolerance for m in (self.P, self.Q)):
+            self.retract()
+        self._mark_checked()
