@@ -7,7 +7,6 @@ Estimation", CVPR 2019, code).
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -133,7 +132,7 @@ class PoseAugment:
         self.config = config
         self.skeleton = skeleton
         self._permutation = np.array(skeleton.flip_permutation)
-        self._upper = np.isin(skeleton.names, config.half_body_upper)
+        self._upper = np.array([name in config.half_body_upper for name in skeleton.names])
 
     def __call__(
         self,
@@ -218,6 +217,6 @@ class PoseAugment:
         if len(chosen) < 2:
             return None
         extent = np.ptp(chosen, axis=0)
-        if math.isclose(extent.max(), 0.0):
+        if not extent.any():
             return None
         return chosen.mean(axis=0), fit_aspect(extent, aspect) * _HALF_BODY_PADDING

@@ -296,7 +296,7 @@ def heatmap_to_image(
 ) -> NDArray[np.float64]:
     """Map heatmap coordinates back to the image, the inverse of an unrotated crop.
 
-    A point q maps to center + (q - (W / 2, H / 2)) * size[0] / W.
+    A point q maps to center + (q - (W / 2, H / 2)) * size[0] / W. Leading axes broadcast.
 
     Parameters
     ----------
@@ -320,7 +320,7 @@ def heatmap_to_image(
         If the shapes do not belong together.
     """
     q, c, padded = (np.asarray(value, dtype=np.float64) for value in (coords, center, size))
-    if q.ndim < 2 or q.shape[-1] != 2 or {c.shape, padded.shape} != {q.shape[:-2] + (2,)}:
+    if q.ndim < 2 or any(value.ndim < 1 or value.shape[-1] != 2 for value in (q, c, padded)):
         raise ValueError(
             f"got coords {q.shape}, center {c.shape}, size {padded.shape}; "
             "expected (..., K, 2), (..., 2), (..., 2)"

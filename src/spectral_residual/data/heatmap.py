@@ -254,4 +254,5 @@ def keypoint_mse(pred: Tensor, target: Tensor, weights: Tensor) -> Tensor:
             f"weights {tuple(weights.shape)}; expected (N, K, H, W) twice and (N, K)"
         )
     difference = _at_least_float32(pred) - _at_least_float32(target)
-    return 0.5 * (difference * weights[:, :, None, None]).square().mean()
+    weighted = difference * weights.to(difference.dtype)[:, :, None, None]
+    return 0.5 * weighted.square().mean()

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -207,13 +207,13 @@ def _is_list(value: object) -> bool:
 
 
 def _read_names(category: Mapping[str, Any]) -> tuple[str, ...]:
-    names = category.get("keypoints")
-    if not _is_list(names) or not all(isinstance(name, str) for name in names or ()):
+    names: Any = category.get("keypoints")
+    if not _is_list(names) or not all(isinstance(name, str) for name in names):
         raise ValueError(
             f"keypoints: got {names!r} in category {category.get('name')!r}, "
             "expected a list of joint names"
         )
-    return tuple(names or ())
+    return tuple(names)
 
 
 def _check_pair(pair: Any, field: str, expected: str) -> None:
@@ -244,7 +244,7 @@ def _read_pairs(pairs: Any, names: tuple[str, ...], field: str) -> list[tuple[in
     return found
 
 
-def _derive_pairs(names: tuple[str, ...]) -> set[tuple[int, int]]:
+def _derive_pairs(names: tuple[str, ...]) -> list[tuple[int, int]]:
     pairs = set()
     for index, name in enumerate(names):
         side = _SIDE.match(name)
@@ -258,7 +258,7 @@ def _derive_pairs(names: tuple[str, ...]) -> set[tuple[int, int]]:
             )
         other = names.index(partner)
         pairs.add((min(index, other), max(index, other)))
-    return pairs
+    return sorted(pairs)
 
 
 def _read_edges(skeleton: Any, names: tuple[str, ...]) -> tuple[tuple[int, int], ...]:
@@ -286,9 +286,10 @@ def _named_sigmas(sigmas: Any, names: tuple[str, ...], field: str) -> dict[str, 
             _joint_index(str(name), names, field)
         values = {str(name): sigma for name, sigma in sigmas.items()}
     else:
-        listed = list(sigmas)
+        is_scalar = isinstance(sigmas, str) or not isinstance(sigmas, Iterable)
+        listed = [sigmas] if is_scalar else list(sigmas)
         if len(listed) != len(names):
-            raise ValueError(f"{field}: got {len(listed)} values, expected {len(names)}")
+            raise ValueError(f"{field}: got {listed}, expected {len(names)} numbers")
         values = dict(zip(names, listed, strict=True))
     for name, sigma in values.items():
         try:

@@ -175,8 +175,8 @@ def evaluate_keypoints(
     Returns
     -------
     dict of float
-        The names of `KEYPOINT_METRICS` and fractions in [0, 1], or COCO's -1 where there is no person to
-        be found. The arguments are not modified.
+        The names of `KEYPOINT_METRICS` and fractions in [0, 1], or COCO's -1 where there is no
+        person to be found. The arguments are not modified.
 
     Raises
     ------
@@ -235,8 +235,8 @@ def format_table(metrics: Mapping[str, float] | Mapping[str, Mapping[str, float]
     Returns
     -------
     str
-        One line for each model under a header of `KEYPOINT_METRICS`, one decimal; ``-`` for -1 and for a
-        metric that is missing.
+        One line for each model under a header of `KEYPOINT_METRICS`, one decimal; ``-`` for -1
+        and for a metric that is missing.
 
     Raises
     ------
@@ -247,7 +247,7 @@ def format_table(metrics: Mapping[str, float] | Mapping[str, Mapping[str, float]
         raise ValueError("metrics: got an empty dict, expected at least one metric or model")
     by_model = all(isinstance(value, Mapping) for value in metrics.values())
     rows = cast("Mapping[str, Mapping[str, float]]", metrics if by_model else {"": metrics})
-    lines = [("model", *KEYPOINT_METRICS)]
+    lines: list[tuple[str, ...]] = [("model", *KEYPOINT_METRICS)]
     for model, row in rows.items():
         for name in row:
             if name not in KEYPOINT_METRICS:

@@ -1,0 +1,382 @@
+"""Articulated person: joint angles, proportions, place and facing, and the 3-D joints they give.
+
+Axes of the body are left (x), up (y), forward (z): right-handed. Axes of the camera are right (x),
+down (y), away (z), in pixels; the projection is orthographic, so that (x, y) of a camera point is
+its place in the image. At ``yaw`` 0 a person faces the camera and their left is on the image's
+right. The sides of the body have the same lengths; only the pose can tell them apart.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+FloatArray = NDArray[np.float64]
+Colour = tuple[int, int, int]
+
+KEYPOINT_NAMES: tuple[str, ...] = (
+    "nose",
+    "left_eye",
+    "right_eye",
+    "left_ear",
+    "right_ear",
+    "left_shoulder",
+    "right_shoulder",
+    "left_elbow",
+    "right_elbow",
+    "left_wrist",
+    "right_wrist",
+    "left_hip",
+    "right_hip",
+    "left_knee",
+    "right_knee",
+    "left_ankle",
+    "right_ankle",
+)
+"""The 17 COCO keypoints in COCO's order."""
+
+# Camera axes of a person at yaw, pitch and roll 0: left is right, up is minus down, forward is
+# towards the camera.
+_FACING_CAMERA = np.diag([1.0, -1.0, -1.0])
+
+
+@dataclass(frozen=True)
+class Limb:
+    """Angles of one arm or leg in degrees; all 0 is hanging straight down.
+
+    Both sides use the same signs (outward and inward, not left and right), so that swapping the
+    two limbs of a pair mirrors the pose.
+
+    Parameters
+    ----------
+    flexion : float
+        Swing of the upper part forward.
+    abduction : float
+        Swing of the upper part outward; negative crosses the midline.
+    rotation : float
+        Inward turn about the upper part's own axis.
+    bend : float
+        Elbow (forearm forward) or knee (shin backward), 0 is straight.
+    tip : float
+        Wrist flexion, or toes pointing down.
+    """
+
+    flexion: float = 0.0
+    abduction: float = 0.0
+    rotation: float = 0.0
+    bend: float = 0.0
+    tip: float = 0.0
+
+
+@dataclass(frozen=True)
+class Pose:
+    """Joint angles of a whole person in degrees, independent of place, size and facing.
+
+    Parameters
+    ----------
+    left_arm, right_arm, left_leg, right_leg : Limb
+        Angles of the four limbs.
+    spine_bend : float
+        Chest leaning forward over the pelvis.
+    spine_side : float
+        Chest leaning to the person's right.
+    spine_turn : float
+        Chest turned to the person's left.
+    head_nod : float
+        Head bent forward.
+    head_tilt : float
+        Head leaning to the person's right.
+    head_turn : float
+        Head turned to the person's left.
+    """
+
+    left_arm: Limb = field(default_factory=Limb)
+    right_arm: Limb = field(default_factory=Limb)
+    left_leg: Limb = field(default_factory=Limb)
+    right_leg: Limb = field(default_factory=Limb)
+    spine_bend: float = 0.0
+    spine_side: float = 0.0
+    spine_turn: float = 0.0
+    head_nod: float = 0.0
+    head_tilt: float = 0.0
+    head_turn: float = 0.0
+
+    def mirrored(self) -> Pose:
+        """Return the pose seen in a mirror: sides swapped, sideways angles negated."""
+        return replace(
+            self,
+            left_arm=self.right_arm,
+            right_arm=self.left_arm,
+            left_leg=self.right_leg,
+            right_leg=self.left_leg,
+            spine_side=-self.spine_side,
+            spine_turn=-self.spine_turn,
+            head_tilt=-self.head_tilt,
+            head_turn=-self.head_turn,
+        )
+
+
+@dataclass(frozen=True)
+class Body:
+    """Lengths of a symmetric body, as shares of the stature.
+
+    Parameters
+    ----------
+    trunk : float
+        Pelvis to the middle of the shoulders.
+    shoulder, hip : float
+        Half the distance between the two shoulders, the two hips.
+    upper_arm, forearm, hand, thigh, shin, foot : float
+        Lengths of the parts of a limb.
+    neck : float
+        Middle of the shoulders to the lower end of the skull.
+    head : float
+        Radius of the skull.
+    build : float
+        Thickness of trunk and limbs; 1 is average.
+    """
+
+    trunk: float = 0.285
+    shoulder: float = 0.105
+    hip: float = 0.065
+    upper_arm: float = 0.165
+    forearm: float = 0.145
+    hand: float = 0.03
+    thigh: float = 0.235
+    shin: float = 0.23
+    foot: float = 0.085
+    neck: float = 0.045
+    head: float = 0.078
+    build: float = 1.0
+
+
+@dataclass(frozen=True)
+class Look:
+    """Colours (RGB, 0 to 255) and clothes of a person; the same on both sides.
+
+    Parameters
+    ----------
+    skin, hair, shirt, trousers, shoes : tuple of int
+        Colours.
+    long_sleeves, long_trousers : bool
+        Whether forearms and shins are clothed; else they show skin.
+    long_hair : bool
+        Whether the hair falls down to the shoulders.
+    """
+
+    skin: Colour = (224, 172, 134)
+    hair: Colour = (60, 40, 25)
+    shirt: Colour = (70, 110, 180)
+    trousers: Colour = (60, 60, 75)
+    shoes: Colour = (40, 35, 35)
+    long_sleeves: bool = False
+    long_trousers: bool = True
+    long_hair: bool = False
+
+
+@dataclass(frozen=True)
+class Person:
+    """A pose given a body, a look, a place, a size and a facing.
+
+    Parameters
+    ----------
+    position : tuple of float
+        (x, y) of the pelvis in pixels.
+    stature : float
+        Height of the upright body in pixels, above 0.
+    pose : Pose
+        Joint angles.
+    body : Body
+        Proportions.
+    look : Look
+        Colours and clothes.
+    yaw : float
+        Turn about the body's vertical axis in degrees: 0 faces the camera, 90 faces the image's
+        right (the person has turned to their left), 180 faces away.
+    pitch : float
+        Tilt towards the camera in degrees: above 0 the person is seen from above.
+    roll : float
+        Clockwise turn in the image in degrees: 90 lies with the head to the right, 180 is
+        upside-down.
+    depth : float
+        Distance behind the other people, any unit: people of smaller depth cover those of larger.
+
+    Raises
+    ------
+    ValueError
+        If the stature is not positive.
+    """
+
+    position: tuple[float, float]
+    stature: float
+    pose: Pose = field(default_factory=Pose)
+    body: Body = field(default_factory=Body)
+    look: Look = field(default_factory=Look)
+    yaw: float = 0.0
+    pitch: float = 0.0
+    roll: float = 0.0
+    depth: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not self.stature > 0:
+            raise ValueError(f"Person.stature must be above 0 pixels, got {self.stature}")
+
+    def mirrored(self, width: int) -> Person:
+        """Return the person whose picture is the mirror image in an image of that width.
+
+        Parameters
+        ----------
+        width : int
+            Width of the image in pixels.
+
+        Returns
+        -------
+        Person
+            At (width - 1 - x, y), with the mirrored pose and facing.
+        """
+        x, y = self.position
+        return replace(
+            self,
+            position=(width - 1 - x, y),
+            pose=self.pose.mirrored(),
+            yaw=-self.yaw,
+            roll=-self.roll,
+        )
+
+
+@dataclass(frozen=True)
+class Skeleton:
+    """Points of a posed person in camera axes (right, down, away), pixels, float64.
+
+    Parameters
+    ----------
+    joints : ndarray, (17, 3)
+        COCO keypoints, as `KEYPOINT_NAMES`.
+    pelvis, neck, head : ndarray, (3,)
+        Middle of the hips, middle of the shoulders, middle of the skull.
+    hands, heels, toes : ndarray, (2, 3)
+        Ends of the limbs, left first.
+    head_axes, chest_axes : ndarray, (3, 3)
+        Columns are the unit vectors left, up and forward of the head and of the chest.
+    """
+
+    joints: FloatArray
+    pelvis: FloatArray
+    neck: FloatArray
+    head: FloatArray
+    hands: FloatArray
+    heels: FloatArray
+    toes: FloatArray
+    head_axes: FloatArray
+    chest_axes: FloatArray
+
+
+def _about_left(degrees: float) -> FloatArray:
+    c, s = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
+    return np.array([[1.0, 0.0, 0.0], [0.0, c, -s], [0.0, s, c]])
+
+
+def _about_up(degrees: float) -> FloatArray:
+    c, s = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
+    return np.array([[c, 0.0, s], [0.0, 1.0, 0.0], [-s, 0.0, c]])
+
+
+def _about_forward(degrees: float) -> FloatArray:
+    c, s = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
+    return np.array([[c, -s, 0.0], [s, c, 0.0], [0.0, 0.0, 1.0]])
+
+
+def _upper_axes(base: FloatArray, limb: Limb, side: int) -> FloatArray:
+    """Axes of an upper arm or a thigh; ``side`` is +1 for left and -1 for right."""
+    swing = _about_left(-limb.flexion) @ _about_forward(side * limb.abduction)
+    return base @ swing @ _about_up(-side * limb.rotation)
+
+
+def face_point(radius: float, azimuth: float, elevation: float) -> FloatArray:
+    """Point at a direction from the middle of the skull, in the axes of the head.
+
+    Parameters
+    ----------
+    radius : float
+        Distance from the middle.
+    azimuth : float
+        Degrees from forward to the person's left.
+    elevation : float
+        Degrees upward.
+
+    Returns
+    -------
+    ndarray, (3,), float64
+        (left, up, forward), in the unit of ``radius``.
+    """
+    a, e = np.radians(azimuth), np.radians(elevation)
+    return radius * np.array([np.sin(a) * np.cos(e), np.sin(e), np.cos(a) * np.cos(e)])
+
+
+def build_skeleton(person: Person) -> Skeleton:
+    """Forward kinematics: from joint angles to points in camera axes.
+
+    Parameters
+    ----------
+    person : Person
+        The person.
+
+    Returns
+    -------
+    Skeleton
+        Points in pixels; the depth is measured from the pelvis.
+    """
+    pose, body, size = person.pose, person.body, person.stature
+    root = (
+        _about_forward(person.roll)
+        @ _FACING_CAMERA
+        @ _about_left(person.pitch)
+        @ _about_up(person.yaw)
+    )
+    chest = (
+        root
+        @ _about_up(pose.spine_turn)
+        @ _about_forward(pose.spine_side)
+        @ _about_left(pose.spine_bend)
+    )
+    head_axes = (
+        chest
+        @ _about_up(pose.head_turn)
+        @ _about_forward(pose.head_tilt)
+        @ _about_left(pose.head_nod)
+    )
+
+    pelvis = np.array([*person.position, 0.0])
+    neck = pelvis + chest[:, 1] * body.trunk * size
+    radius = body.head * size
+    head = neck + head_axes[:, 1] * (body.neck * size + radius)
+
+    joints = np.empty((17, 3))
+    joints[0] = head + head_axes @ face_point(1.2 * radius, 0, -12)
+    hands, heels, toes = np.empty((2, 3)), np.empty((2, 3)), np.empty((2, 3))
+    for index, side in enumerate((1, -1)):
+        joints[1 + index] = head + head_axes @ face_point(0.98 * radius, side * 24, 10)
+        joints[3 + index] = head + head_axes @ face_point(1.06 * radius, side * 95, -5)
+
+        arm = (pose.left_arm, pose.right_arm)[index]
+        upper = _upper_axes(chest, arm, side)
+        fore = upper @ _about_left(-arm.bend)
+        shoulder = neck + chest[:, 0] * side * body.shoulder * size
+        elbow = shoulder - upper[:, 1] * body.upper_arm * size
+        wrist = elbow - fore[:, 1] * body.forearm * size
+        hands[index] = wrist - (fore @ _about_left(-arm.tip))[:, 1] * body.hand * size
+
+        leg = (pose.left_leg, pose.right_leg)[index]
+        thigh = _upper_axes(root, leg, side)
+        shin = thigh @ _about_left(leg.bend)
+        hip = pelvis + root[:, 0] * side * body.hip * size
+        knee = hip - thigh[:, 1] * body.thigh * size
+        ankle = knee - shin[:, 1] * body.shin * size
+        foot = shin @ _about_left(leg.tip)
+        sole = ankle - foot[:, 1] * 0.02 * size
+        toes[index] = sole + foot[:, 2] * body.foot * size
+        heels[index] = sole - foot[:, 2] * 0.2 * body.foot * size
+        joints[5 + index :: 2][:6] = (shoulder, elbow, wrist, hip, knee, ankle)
+    return Skeleton(joints, pelvis, neck, head, hands, heels, toes, head_axes, chest)

@@ -1,0 +1,165 @@
+"""Backgrounds, loose limbs and other clutter, and the wear of a camera."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import cv2
+import numpy as np
+
+from spectral_residual.data.synthetic.body import Colour, Look, Person
+from spectral_residual.data.synthetic.figure import LIMBS, Part, Solid, build_figure
+from spectral_residual.data.synthetic.render import Image
+from spectral_residual.data.synthetic.sampling import sample_person
+
+
+def _colour(rng: np.random.Generator) -> Colour:
+    red, green, blue = rng.integers(20, 236, 3).tolist()
+    return red, green, blue
+
+
+def sample_background(rng: np.random.Generator, size: tuple[int, int]) -> Image:
+    """Draw a textured background: a gradient, soft clouds and often stripes or a checkerboard.
+
+    Parameters
+    ----------
+    rng : numpy.random.Generator
+        Source of randomness.
+    size : tuple of int
+        (H, W) in pixels.
+
+    Returns
+    -------
+    ndarray, (H, W, 3), uint8
+        RGB.
+    """
+    height, width = size
+    corners = np.array([[_colour(rng) for _ in range(2)] for _ in range(2)], np.float32)
+    picture = cv2.resize(corners, (width, height), interpolation=cv2.INTER_LINEAR)
+    for cells, strength in ((4, 22.0), (12, 14.0), (40, 9.0)):
+        clouds = rng.standard_normal((cells, cells, 3), np.float32) * strength
+        picture += cv2.resize(clouds, (width, height), interpolation=cv2.INTER_CUBIC)
+    if rng.random() < 0.5:
+        angle, period = rng.uniform(0, np.pi), rng.uniform(8, 40)
+        ys, xs = np.mgrid[:height, :width].astype(np.float32)
+        waves = np.sin((xs * np.cos(angle) + ys * np.sin(angle)) * (2 * np.pi / period))
+        if rng.random() < 0.5:
+            waves *= np.sin((ys * np.cos(angle) - xs * np.sin(angle)) * (2 * np.pi / period))
+        picture += (np.sign(waves) * rng.uniform(6, 24))[..., None].astype(np.float32)
+    return np.clip(picture, 0, 255).astype(np.uint8)
+
+
+def _moved(solids: list[Solid], x: float, y: float) -> list[Solid]:
+    """Shift solids so that the first centre lies at (x, y), and drop the part numbers."""
+    shift = np.array([x, y, 0.0]) - solids[0].centres[0]
+    return [replace(s, part=Part.CLUTTER, centres=s.centres + shift) for s in solids]
+
+
+def sample_loose_limb(
+    rng: np.random.Generator, size: tuple[int, int], look: Look | None = None
+) -> list[Solid]:
+    """Draw an arm or a leg without a body, built by the same code as those of people.
+
+    Parameters
+    ----------
+    rng : numpy.random.Generator
+        Source of randomness.
+    size : tuple of int
+        (H, W) of the image in pixels.
+    look : Look, optional
+        Clothes; random if not given.
+
+    Returns
+    -------
+    list of Solid
+        Upper part, lower part, hand or foot.
+    """
+    height, width = size
+    owner: Person = sample_person(rng, size)
+    if look is not None:
+        owner = replace(owner, look=look)
+    chain = LIMBS[rng.integers(len(LIMBS))]
+    parts = [solid for solid in build_figure(owner)[0] if solid.part in chain]
+    return _moved(parts, *rng.uniform((0, 0), (width, height)).tolist())
+
+
+def sample_object(rng: np.random.Generator, size: tuple[int, int]) -> Solid:
+    """Draw a pole across the image or a blob.
+
+    Parameters
+    ----------
+    rng : numpy.random.Generator
+        Source of randomness.
+    size : tuple of int
+        (H, W) of the image in pixels.
+
+    Returns
+    -------
+    Solid
+        In one colour.
+    """
+    height, width = size
+    middle = rng.uniform((0, 0, 0), (width, height, 0))
+    scale = min(size)
+    if rng.random() < 0.5:
+        angle = np.pi / 2 + rng.choice([0.0, 0.0, 1.2]) * rng.standard_normal()
+        along = np.array([np.cos(angle), np.sin(angle), 0.0]) * rng.uniform(0.3, 2.0) * scale
+        centres, radii = np.stack([middle - along, middle + along]), rng.uniform(0.01, 0.04)
+        return Solid(Part.CLUTTER, centres, np.full(2, radii * scale), _colour(rng), 0.0)
+    centres = middle + rng.normal(0, 0.08 * scale, (3, 3)) * (1, 1, 0)
+    radii = rng.uniform(0.01, 0.09, 3) * scale
+    return Solid(Part.CLUTTER, centres, radii, _colour(rng), 0.0)
+
+
+def sample_clutter(
+    rng: np.random.Generator, size: tuple[int, int], people: list[Person]
+) -> tuple[list[Solid], list[Solid]]:
+    """Draw the clutter of one image; half of the loose limbs wear what somebody there wears.
+
+    Parameters
+    ----------
+    rng : numpy.random.Generator
+        Source of randomness.
+    size : tuple of int
+        (H, W) of the image in pixels.
+    people : list of Person
+        People in the image.
+
+    Returns
+    -------
+    behind, front : list of Solid
+        For `render_scene`.
+    """
+    behind = [sample_object(rng, size) for _ in range(rng.integers(2, 9))]
+    front: list[Solid] = []
+    for _ in range(rng.choice(5, p=(0.25, 0.25, 0.25, 0.15, 0.1))):
+        worn = people[rng.integers(len(people))].look if people and rng.random() < 0.5 else None
+        (front if rng.random() < 0.25 else behind).extend(sample_loose_limb(rng, size, worn))
+    if rng.random() < 0.2:
+        front.append(sample_object(rng, size))
+    return behind, front
+
+
+def wear(rng: np.random.Generator, image: Image) -> Image:
+    """Apply uneven light, blur and noise.
+
+    Parameters
+    ----------
+    rng : numpy.random.Generator
+        Source of randomness.
+    image : ndarray, (H, W, 3), uint8
+        Rendered picture.
+
+    Returns
+    -------
+    ndarray, (H, W, 3), uint8
+        What a camera might have recorded.
+    """
+    height, width = image.shape[:2]
+    gains = rng.uniform(0.75, 1.2, (2, 2)).astype(np.float32)
+    light = cv2.resize(gains, (width, height), interpolation=cv2.INTER_LINEAR)
+    picture = image * light[..., None]
+    if rng.random() < 0.4:
+        picture = cv2.GaussianBlur(picture, (0, 0), float(rng.uniform(0.4, 1.1)))
+    picture += rng.standard_normal(picture.shape, np.float32) * np.float32(rng.uniform(1, 9))
+    return np.clip(picture, 0, 255).astype(np.uint8)
