@@ -341,8 +341,7 @@ def test_batch_of_one():
 
 def test_gradient_of_the_loss():
     pred, target, weights = loss_inputs()
-    pred.requires_grad_()
-    keypoint_mse(pred, target, weights).backward()
+    keypoint_mse(pred.requires_grad_(), target, weights).backward()
     expected = weights[:, :, None, None] ** 2 * (pred.detach() - target) / pred.numel()
     torch.testing.assert_close(pred.grad, expected)
 

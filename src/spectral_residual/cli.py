@@ -43,7 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not arguments or arguments[0] in ("-h", "--help", "help"):
         print(USAGE)
         return 0
-    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s")
+    _show_messages()
     try:
         return _command(arguments)
     except (ValueError, OSError) as error:
@@ -51,6 +51,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise
         print(f"srl: error: {error}", file=sys.stderr)
         return 2
+
+
+def _show_messages() -> None:
+    """Print this package's log messages; Lightning has a handler of its own."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("%(levelname)s %(message)s"))
+    logger = logging.getLogger("spectral_residual")
+    logger.handlers = [handler]
+    logger.setLevel(logging.INFO)
+    logger.propagate = False
 
 
 def _command(arguments: list[str]) -> int:

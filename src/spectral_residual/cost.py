@@ -17,12 +17,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor, nn
 
 from .blocks import SRLBlock
 from .errors import unknown_name
-from .insertion import meta_copy
+from .insertion import meta_copy, run_on_meta
 from .transforms import Transform
 
 ACCOUNTINGS = ("paper", "exact")
@@ -56,15 +55,13 @@ class Cost:
         return self.operations / 2**30
 
 
-def measure_cost(
-    model: nn.Module, input_size: tuple[int, ...], accounting: str = "paper"
-) -> Cost:
-    """Count parameters and operations of a network, on the meta device.
+def measure_cost(model: nn.Module, input_size: tuple[int, ...], accounting: str = "paper") -> Cost:
+    r"""Count parameters and operations of a network, on the meta device.
 
     Parameters
     ----------
     model : nn.Module
-        Any network that runs on one tensor (1, \\*input_size); it is not changed.
+        Any network that runs on one tensor (1, \*input_size); it is not changed.
     input_size : tuple of int
         Shape of one input without the batch axis, e.g. ``(3, 256, 192)``.
     accounting : {"paper", "exact"}
@@ -77,7 +74,7 @@ def measure_cost(
     Raises
     ------
     ValueError
-        If the accounting is unknown.
+        If the accounting is unknown, or the network does not run at this input size.
     """
     if accounting not in ACCOUNTINGS:
         raise unknown_name("accounting", accounting, ACCOUNTINGS)
@@ -90,26 +87,22 @@ def measure_cost(
                     _layer_operations(module, args[0], output, accounting)
                 )
             )
-    dtype = next((p.dtype for p in skeleton.parameters() if p.is_floating_point()), torch.float32)
-    with torch.no_grad():
-        skeleton(torch.empty(1, *input_size, device="meta", dtype=dtype))
+    run_on_meta(skeleton, input_size)
     return Cost(sum(operations), _parameters(model, accounting), accounting)
 
 
-def _layer_operations(
-    module: nn.Module, inputs: Tensor, output: Tensor, accounting: str
-) -> float:
+def _layer_operations(module: nn.Module, inputs: Tensor, output: Tensor, accounting: str) -> float:
     if isinstance(module, SRLBlock):
         size = (inputs.shape[-2], inputs.shape[-1])
-        return 2 * module.transform.operations(inputs.shape[1], size)
+        return inputs.shape[0] * 2 * module.transform.operations(inputs.shape[1], size)
     weight = module.weight
     if not isinstance(weight, Tensor):
         raise TypeError(f"{type(module).__name__} has no weight tensor")
     if isinstance(module, nn.Linear):
         return output.numel() * module.in_features
     at_input = isinstance(module, _DECONVOLUTIONS) and accounting == "exact"
-    positions = (inputs if at_input else output).shape[2:].numel()
-    return weight.numel() * positions
+    maps = inputs if at_input else output
+    return weight.numel() * maps.shape[0] * maps.shape[2:].numel()
 
 
 def _parameters(model: nn.Module, accounting: str) -> int:

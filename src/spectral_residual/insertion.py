@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -33,18 +33,18 @@ def insert_blocks(
     input_size: Shape,
     options: Mapping[str, Any] | None = None,
 ) -> nn.Module:
-    """Insert a block after each named module, in place.
+    r"""Insert a block after each named module, in place.
 
     Channels and map sizes are found by running the network on the meta device, which computes
     nothing. All weights keep their names, so that pre-trained weights can be loaded before or
     after; the new parameters appear as ``<module>.srl.*`` (or ``<module>_srl.*`` beside a
     module in an `nn.Sequential`). As the blocks start as the identity (alpha is 0), the
-    network's output does not change.
+    network's output does not change. After an error the network is as it was.
 
     Parameters
     ----------
     model : nn.Module
-        Any network that runs on one tensor (N, \\*input_size).
+        Any network that runs on one tensor (N, \*input_size).
     after : sequence of str
         Names as in ``model.named_modules()``, e.g. ``["layer3", "layer4"]``. Their outputs must
         be feature maps (N, C, H, W).
@@ -63,33 +63,40 @@ def insert_blocks(
     Raises
     ------
     ValueError
-        If a module name, the block or an option is unknown (the nearest is suggested), a
-        module's output is not a feature map, or the network does not run at this input size.
+        If a module name, the block or an option is unknown (the nearest is suggested), no module
+        is named, a module's output is not a feature map, or the network does not run at this
+        input size.
+    TypeError
+        If `after` is a string.
     """
     if isinstance(after, str):
         raise TypeError(f"after must be a sequence of module names, got the string {after!r}")
-    shapes = output_shapes(model, after, input_size)
-    reference = next((p for p in model.parameters() if p.is_floating_point()), None)
+    if not after:
+        raise ValueError("after must name at least one module, got none")
+    skeleton = meta_copy(model).eval()
+    shapes, called = _observe(skeleton, after, input_size)
+    containers = _containers(skeleton, after, input_size)
+    places = [_find_place(model, name, called, containers) for name in after]
     blocks = []
     for name in after:
-        shape = shapes[name]
+        target, shape = model.get_submodule(name), shapes[name]
         if len(shape) != 4:
             raise ValueError(
                 f"the output of module {name!r} must be a feature map (N, C, H, W), "
                 f"got shape {tuple(shape)}"
             )
         new = create_block(block, shape[1], (shape[2], shape[3]), **dict(options or {}))
+        weights = (p for module in (target, model) for p in module.parameters())
+        reference = next((p for p in weights if p.is_floating_point()), None)
         if reference is not None:
             new = new.to(device=reference.device, dtype=reference.dtype)
-        blocks.append(new.train(model.get_submodule(name).training))
-    for name, new in zip(after, blocks, strict=True):
-        _attach(model, name, new)
+        blocks.append(new.train(target.training))
+    for place, new in zip(places, blocks, strict=True):
+        _attach(place, new)
     return model
 
 
-def output_shapes(
-    model: nn.Module, names: Sequence[str], input_size: Shape
-) -> dict[str, Shape]:
+def output_shapes(model: nn.Module, names: Sequence[str], input_size: Shape) -> dict[str, Shape]:
     """Shapes of the outputs of named modules for one input, without computing.
 
     Parameters
@@ -112,21 +119,25 @@ def output_shapes(
         If a name is unknown or given twice, or the network does not run on the meta device at
         this size, or a module is not reached, returns no tensor, or is called with several sizes.
     """
-    modules = dict(model.named_modules())
+    return _observe(meta_copy(model).eval(), names, input_size)[0]
+
+
+def _observe(
+    skeleton: nn.Module, names: Sequence[str], input_size: Shape
+) -> tuple[dict[str, Shape], set[str]]:
+    """Shapes for `output_shapes`, and the names of all modules that were called."""
+    modules = dict(skeleton.named_modules())
     for name in names:
         if name not in modules or name == "":
             raise unknown_name("module", name, [n for n in modules if n])
     if len(set(names)) != len(names):
         raise ValueError(f"module names must differ, got {list(names)}")
-    skeleton = meta_copy(model).eval()
-    dtype = next((p.dtype for p in skeleton.parameters() if p.is_floating_point()), torch.float32)
     shapes: dict[str, Shape] = {}
+    called: set[str] = set()
 
     def record(name: str, output: object) -> None:
         if not isinstance(output, Tensor):
-            raise ValueError(
-                f"module {name!r} must return a tensor, got {type(output).__name__}"
-            )
+            raise ValueError(f"module {name!r} must return a tensor, got {type(output).__name__}")
         if shapes.setdefault(name, tuple(output.shape)) != tuple(output.shape):
             raise ValueError(
                 f"module {name!r} is called with maps of several sizes: "
@@ -137,18 +148,34 @@ def output_shapes(
         skeleton.get_submodule(name).register_forward_hook(
             lambda module, args, output, name=name: record(name, output)
         )
-    try:
-        with torch.no_grad():
-            skeleton(torch.empty(1, *input_size, device="meta", dtype=dtype))
-    except (RuntimeError, NotImplementedError, TypeError, IndexError) as error:
-        raise ValueError(
-            f"{type(model).__name__} does not run on the meta device with an input of shape "
-            f"{(1, *input_size)}: {error}"
-        ) from error
+    for name, module in skeleton.named_modules():
+        module.register_forward_hook(lambda module, args, output, name=name: called.add(name))
+    run_on_meta(skeleton, input_size)
     for name in names:
         if name not in shapes:
             raise ValueError(f"module {name!r} is not called in the forward pass")
-    return shapes
+    return shapes, called
+
+
+def run_on_meta(skeleton: nn.Module, input_size: Shape) -> None:
+    """Run a network made by `meta_copy` on one input, for the sake of its hooks.
+
+    Raises
+    ------
+    ValueError
+        If the network does not run on the meta device at this size.
+    """
+    dtype = next((p.dtype for p in skeleton.parameters() if p.is_floating_point()), torch.float32)
+    try:
+        with torch.no_grad():
+            skeleton(torch.empty(1, *input_size, device="meta", dtype=dtype))
+    except (ValueError, _ProbeCalled):
+        raise
+    except Exception as error:
+        raise ValueError(
+            f"{type(skeleton).__name__} does not run on the meta device with an input of shape "
+            f"{(1, *input_size)}: {error}"
+        ) from error
 
 
 def meta_copy(model: nn.Module) -> nn.Module:
@@ -163,37 +190,107 @@ def meta_copy(model: nn.Module) -> nn.Module:
     return copy.deepcopy(model, memo)
 
 
-def _attach(model: nn.Module, name: str, block: nn.Module) -> None:
-    """Run `block` after the module `name`.
+_PROBE = "_srl_probe"
 
-    An `nn.Sequential` runs it as a further child of its own, or of its parent. Elsewhere a
-    forward hook runs it.
+
+class _ProbeCalled(Exception):  # noqa: N818
+    """A module has called the probe among its children."""
+
+
+class _Probe(nn.Module):
+    def __init__(self, owner: str) -> None:
+        super().__init__()
+        self.owner = owner
+
+    def forward(self, *args: object) -> None:
+        raise _ProbeCalled(self.owner)
+
+
+def _containers(skeleton: nn.Module, names: Sequence[str], input_size: Shape) -> set[str]:
+    """Which of the named modules and those around them run, or may run, any child they have.
+
+    A block that is there for a forward hook to run must not become their child. Besides the
+    container classes these are modules that iterate over ``self.children()``: they are found by
+    giving them one child more.
+    """
+    paths = [name.split(".") for name in names]
+    around = {".".join(path[:depth]) for path in paths for depth in range(len(path) + 1)}
+    found = set()
+    for name in around:
+        module = skeleton.get_submodule(name)
+        if isinstance(module, (nn.Sequential, nn.ModuleDict, nn.ModuleList)):
+            found.add(name)
+        else:
+            module.add_module(_PROBE, _Probe(name))
+    while True:
+        try:
+            run_on_meta(skeleton, input_size)
+        except _ProbeCalled as called:
+            name = str(called)
+            found.add(name)
+            del skeleton.get_submodule(name)._modules[_PROBE]
+        else:
+            return found
+
+
+class _Place(NamedTuple):
+    """Where a block goes.
+
+    Attributes
+    ----------
+    owner : nn.Module
+        Gets the block as a child.
+    label : str
+        Name of the child, completed by a number if it is taken.
+    predecessor : str or None
+        Child of `owner` to stand right behind; None for the last place.
+    target : nn.Module or None
+        Module whose forward hook runs the block; None if `owner` runs its children in order.
+    """
+
+    owner: nn.Module
+    label: str
+    predecessor: str | None = None
+    target: nn.Module | None = None
+
+
+def _find_place(model: nn.Module, name: str, called: set[str], containers: set[str]) -> _Place:
+    """Place for a block after the module `name`.
+
+    An `nn.Sequential` runs it as a further child of its own, or of its parent if that is called
+    as a whole. Elsewhere a forward hook runs it, and the nearest module around that is none of
+    the `containers` holds it.
     """
     target = model.get_submodule(name)
-    parent_name, _, leaf = name.rpartition(".")
-    parent = model.get_submodule(parent_name)
     if _is_sequential(target):
-        target.add_module(_free_name(target, "srl"), block)
-    elif _is_sequential(parent):
-        _insert_behind(parent, leaf, _free_name(parent, f"{leaf}_srl"), block)
-    else:
-        iterated = isinstance(target, (nn.ModuleDict, nn.ModuleList))
-        owner, label = (parent, f"{leaf}_srl") if iterated else (target, "srl")
-        owner.add_module(_free_name(owner, label), block)
-        target.register_forward_hook(_BlockHook(block))
+        return _Place(target, "srl")
+    path = name.split(".")
+    parent_name = ".".join(path[:-1])
+    parent = model.get_submodule(parent_name)
+    if _is_sequential(parent) and parent_name in called:
+        return _Place(parent, f"{path[-1]}_srl", predecessor=path[-1])
+    for depth in range(len(path), -1, -1):
+        owner_name = ".".join(path[:depth])
+        if owner_name not in containers:
+            owner = model.get_submodule(owner_name)
+            return _Place(owner, "_".join([*path[depth:], "srl"]), target=target)
+    raise ValueError(
+        f"no place for a block after module {name!r}: every module around it may iterate over "
+        f"its children; wrap the network in a module of its own"
+    )
+
+
+def _attach(place: _Place, block: nn.Module) -> None:
+    owner = place.owner
+    taken = list(owner._modules)
+    candidates = [place.label, *(f"{place.label}{i}" for i in range(2, len(taken) + 3))]
+    owner.add_module(next(label for label in candidates if label not in taken), block)
+    if place.predecessor is not None:
+        for key in taken[taken.index(place.predecessor) + 1 :]:
+            owner._modules[key] = owner._modules.pop(key)
+    if place.target is not None:
+        place.target.register_forward_hook(_BlockHook(block))
 
 
 def _is_sequential(module: nn.Module) -> bool:
     return isinstance(module, nn.Sequential) and type(module).forward is nn.Sequential.forward
-
-
-def _insert_behind(parent: nn.Module, leaf: str, label: str, block: nn.Module) -> None:
-    later = list(parent._modules)[list(parent._modules).index(leaf) + 1 :]
-    parent.add_module(label, block)
-    for key in later:
-        parent._modules[key] = parent._modules.pop(key)
-
-
-def _free_name(module: nn.Module, label: str) -> str:
-    candidates = [label, *(f"{label}{i}" for i in range(2, 100))]
-    return next(name for name in candidates if name not in module._modules)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 from collections.abc import Callable
 from typing import Any
@@ -11,20 +12,39 @@ from torch import nn
 from ..errors import unknown_name
 from ..transforms import create_transform
 from ..transforms.base import Size, check_size
+from .compact_generalized import CompactGeneralizedBlock
+from .criss_cross import CrissCrossAttention, RecurrentCrissCrossBlock
+from .double_attention import DoubleAttentionBlock
+from .fast_fourier import FastFourierBlock
+from .global_filter import GlobalFilterBlock
+from .non_local import NonLocalBlock
 from .spectral import SpectralReLU, SRLBlock
 
-_SRL_NAMES: dict[str, str] = {
-    "srl-fft": "fft",
-    "srl-lo": "lo",
-    "srl-dct": "dct",
-    "srl-wht": "wht",
-    "srl-haar": "haar",
-    "srl-slant": "slant",
+
+def _srl(transform: str) -> Callable[..., nn.Module]:
+    @functools.wraps(SRLBlock, updated=())
+    def construct(channels: int, size: Size, **options: Any) -> nn.Module:
+        return SRLBlock(channels, size, create_transform(transform, size), **options)
+
+    return construct
+
+
+_CONSTRUCTORS: dict[str, Callable[..., nn.Module]] = {
+    "srl-fft": _srl("fft"),
+    "srl-lo": _srl("lo"),
+    "srl-dct": _srl("dct"),
+    "srl-wht": _srl("wht"),
+    "srl-haar": _srl("haar"),
+    "srl-slant": _srl("slant"),
+    "non-local": NonLocalBlock,
+    "a2": DoubleAttentionBlock,
+    "cgnl": CompactGeneralizedBlock,
+    "rcca": RecurrentCrissCrossBlock,
+    "ffc": FastFourierBlock,
+    "gfnet": GlobalFilterBlock,
 }
 
-_OPTIONS: dict[str, Callable[..., nn.Module]] = dict.fromkeys(_SRL_NAMES, SRLBlock)
-
-BLOCKS: tuple[str, ...] = tuple(_OPTIONS)
+BLOCKS: tuple[str, ...] = tuple(_CONSTRUCTORS)
 
 
 def create_block(name: str, channels: int, size: Size, **options: Any) -> nn.Module:
@@ -33,39 +53,59 @@ def create_block(name: str, channels: int, size: Size, **options: Any) -> nn.Mod
     Parameters
     ----------
     name : str
-        One of `BLOCKS`: ``srl-fft`` (Fourier), ``srl-lo`` (learnable orthogonal), ``srl-dct``,
-        ``srl-wht`` (Walsh-Hadamard), ``srl-haar``, ``srl-slant``.
+        One of `BLOCKS`. Spectral residual learning, `SRLBlock`: ``srl-fft`` (Fourier),
+        ``srl-lo`` (learnable orthogonal), ``srl-dct``, ``srl-wht`` (Walsh-Hadamard),
+        ``srl-haar``, ``srl-slant``. For comparison: ``non-local`` (`NonLocalBlock`), ``a2``
+        (`DoubleAttentionBlock`), ``cgnl`` (`CompactGeneralizedBlock`), ``rcca``
+        (`RecurrentCrissCrossBlock`), ``ffc`` (`FastFourierBlock`), ``gfnet``
+        (`GlobalFilterBlock`).
     channels : int
         Channels C of the feature map (N, C, H, W) it will get.
     size : (int, int)
-        Height and width (H, W) of that map.
+        Height and width (H, W) of that map, or of the frames of a video. Only the SRL blocks
+        and ``gfnet`` have weights that depend on it.
     **options
-        Options of `SRLBlock`: ``reduction``, ``groups``, ``kernel_size``, ``order``, ``alpha``.
+        Keyword-only arguments of the block's class, e.g. for `SRLBlock`: ``reduction``,
+        ``groups``, ``kernel_size``, ``order``, ``alpha``.
 
     Returns
     -------
     nn.Module
-        Maps (N, C, H, W) to the same shape; the identity at the start.
+        Maps (N, C, H, W) to the same shape, and ``non-local``, ``a2`` and ``cgnl`` also videos
+        (N, C, T, H, W); the identity at the start. Its ``extra_operations(input_shape)`` gives
+        the operations per sample that none of its layers accounts for.
 
     Raises
     ------
     ValueError
         If the name or an option is unknown (the nearest is suggested), or a value is invalid.
     """
-    if name not in _OPTIONS:
-        raise unknown_name("block", name, BLOCKS)
     check_options(name, options)
-    size = check_size(size)
-    return SRLBlock(channels, size, create_transform(_SRL_NAMES[name], size), **options)
+    return _CONSTRUCTORS[name](channels, check_size(size), **options)
 
 
 def check_options(name: str, options: dict[str, Any]) -> None:
-    """Raise ValueError for an option that the block `name` does not have."""
-    parameters = inspect.signature(_OPTIONS[name]).parameters.values()
+    """Raise ValueError for a block that does not exist, or an option that it does not have."""
+    if name not in _CONSTRUCTORS:
+        raise unknown_name("block", name, BLOCKS)
+    parameters = inspect.signature(_CONSTRUCTORS[name]).parameters.values()
     known = [p.name for p in parameters if p.kind is inspect.Parameter.KEYWORD_ONLY]
     for option in options:
         if option not in known:
             raise unknown_name(f"option of block {name!r}", option, known)
 
 
-__all__ = ["BLOCKS", "SRLBlock", "SpectralReLU", "check_options", "create_block"]
+__all__ = [
+    "BLOCKS",
+    "CompactGeneralizedBlock",
+    "CrissCrossAttention",
+    "DoubleAttentionBlock",
+    "FastFourierBlock",
+    "GlobalFilterBlock",
+    "NonLocalBlock",
+    "RecurrentCrissCrossBlock",
+    "SRLBlock",
+    "SpectralReLU",
+    "check_options",
+    "create_block",
+]

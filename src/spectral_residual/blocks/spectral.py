@@ -81,6 +81,7 @@ class SpectralReLU(nn.Module):
         return torch.relu(z * weight.to(z.dtype) + bias.to(z.dtype))
 
     def extra_repr(self) -> str:
+        """Map size and number of frequencies."""
         return f"size={self.size}, frequencies={tuple(self.weight.shape)}"
 
 
@@ -190,7 +191,18 @@ class SRLBlock(nn.Module):
         )
         return x + branch.to(x.dtype)
 
+    def extra_operations(self, input_shape: tuple[int, ...]) -> float:
+        """Operations of both transforms for one sample, which no layer accounts for.
+
+        Parameters
+        ----------
+        input_shape : tuple of int
+            Shape of the input, (N, C, H, W).
+        """
+        return 2 * self.transform.operations(self.channels, (input_shape[-2], input_shape[-1]))
+
     def extra_repr(self) -> str:
+        """Channels, map size and order of the planes."""
         return f"channels={self.channels}, size={self.size}, order={self.order!r}"
 
 

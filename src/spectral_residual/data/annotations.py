@@ -132,7 +132,8 @@ def annotated_instances(annotations: KeypointAnnotations, folder: str | Path) ->
         image = annotations.images[record["image_id"]]
         box = clip_box(record["bbox"], image["width"], image["height"])
         visible = keypoints[:, 2] > 0
-        if record.get("iscrowd", 0) or box is None or not visible.any():
+        outside = not _overlaps(np.asarray(record["bbox"]), image["width"], image["height"])
+        if record.get("iscrowd", 0) or outside or box is None or not visible.any():
             continue
         instances.append(
             Instance(

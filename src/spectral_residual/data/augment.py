@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from spectral_residual.data.geometry import fit_aspect
-from spectral_residual.data.skeleton import Skeleton
-from spectral_residual.errors import unknown_name
+from ..errors import unknown_name
+from .geometry import fit_aspect
+from .skeleton import Skeleton
 
 _HALF_BODY_PADDING = 1.5
 

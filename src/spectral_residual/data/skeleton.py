@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from spectral_residual.errors import unknown_name
+from ..errors import unknown_name
 
 _SIDE = re.compile(r"(left|right|l|r)(?=[_ -])", re.IGNORECASE)
 _OPPOSITE = {"left": "right", "Left": "Right", "LEFT": "RIGHT", "l": "r", "L": "R"}

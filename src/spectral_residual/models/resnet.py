@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 import torchvision
@@ -107,11 +109,13 @@ def read_state_dict(path: str | Path) -> Mapping[str, Tensor]:
     if path.suffix == ".safetensors":
         from safetensors.torch import load_file
 
-        return load_file(path)
+        load: Callable[[Path], Any] = load_file
+    else:
+        load = partial(torch.load, map_location="cpu", weights_only=True)
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        state = load(path)
     except Exception as error:
-        raise ValueError(f"{path}: not a readable PyTorch weights file: {error}") from error
+        raise ValueError(f"{path}: not a readable weights file: {error}") from error
     for key in ("state_dict", "model"):
         if isinstance(state, Mapping) and isinstance(state.get(key), Mapping):
             state = state[key]

@@ -45,7 +45,7 @@ class SimpleBaseline(nn.Module):
         self.d3 = _deconvolution(deconv_channels, deconv_channels)
         self.head = nn.Conv2d(deconv_channels, num_joints, 1)
         nn.init.normal_(self.head.weight, std=0.001)
-        nn.init.zeros_(self.head.bias)
+        nn.init.zeros_(self.head.get_parameter("bias"))
 
     def forward(self, images: Tensor) -> Tensor:
         """Predict heatmaps.

@@ -6,7 +6,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import lightning
 import torch
@@ -58,7 +58,9 @@ class PoseTask(lightning.LightningModule):
     optimizer : callable
         Takes parameter groups and returns an optimiser; Adam with a rate of 1e-3 by default.
     lr_scheduler : callable, optional
-        Takes the optimiser and returns a schedule, stepped after every epoch.
+        Takes the optimiser and returns a schedule.
+    schedule_interval : {"epoch", "step"}
+        When the schedule is stepped.
     sigma : float, optional
         Deviation of the target Gaussians in heatmap pixels; by default 2 at an input height of
         256, in proportion to the height, at least 1.
@@ -75,6 +77,7 @@ class PoseTask(lightning.LightningModule):
         network: PoseNetwork = PoseNetwork(),
         optimizer: OptimizerCallable = lambda p: Adam(p, lr=1e-3),
         lr_scheduler: LRSchedulerCallable | None = None,
+        schedule_interval: Literal["epoch", "step"] = "epoch",
         sigma: float | None = None,
         evaluation: PoseEvaluation = PoseEvaluation(),
         input_size: tuple[int, int] = (256, 192),
@@ -87,6 +90,7 @@ class PoseTask(lightning.LightningModule):
         self.evaluation = evaluation
         self.make_optimizer = optimizer
         self.make_scheduler = lr_scheduler
+        self.schedule_interval = schedule_interval
         self.network = build_network(network, skeleton, self.input_size)
         heatmap_size = (self.input_size[0] // HEATMAP_STRIDE, self.input_size[1] // HEATMAP_STRIDE)
         self.codec = HeatmapCodec(
@@ -113,11 +117,12 @@ class PoseTask(lightning.LightningModule):
         return (heatmaps + flip_heatmaps(mirrored, self.skeleton.flip_permutation)) / 2
 
     def configure_optimizers(self) -> Any:
-        """Optimiser over parameter groups, and the schedule by epochs."""
+        """Optimiser over parameter groups, and the schedule."""
         optimizer = self.make_optimizer(parameter_groups(self.network))
         if self.make_scheduler is None:
             return optimizer
-        return {"optimizer": optimizer, "lr_scheduler": self.make_scheduler(optimizer)}
+        schedule = {"scheduler": self.make_scheduler(optimizer), "interval": self.schedule_interval}
+        return {"optimizer": optimizer, "lr_scheduler": schedule}
 
     def on_fit_start(self) -> None:
         """Watch for unreadable images."""

@@ -80,6 +80,7 @@ class FourierTransform(Transform):
         return channels * positions * math.log2(positions)
 
     def extra_repr(self) -> str:
+        """How it is computed."""
         return f"method={self.method!r}"
 
 
@@ -117,8 +118,10 @@ def _inverse_matmul(spectrum: Tensor, width: int) -> Tensor:
 
 
 def _waves(frequencies: int, n: int, like: Tensor) -> tuple[Tensor, Tensor]:
-    """Cosine and sine of ``2 pi k j / n``, (frequencies, n), over sqrt(n); exact at multiples
-    of a quarter turn."""
+    """Cosine and sine of ``2 pi k j / n`` over sqrt(n), both (frequencies, n).
+
+    The sine is exactly 0 at multiples of half a turn.
+    """
     k = torch.arange(frequencies, device=like.device)[:, None]
     j = torch.arange(n, device=like.device)[None, :]
     turns = (k * j) % n

@@ -7,11 +7,14 @@ left where it is. No training loop has to remember it:
 * a hook common to all `torch.optim.Optimizer` retracts the matrices that it has stepped;
 * for updates by other means (``p.data -= lr * p.grad``, averaging, loading), the next forward
   pass or `state_dict` measures the deviation from orthogonality and retracts if there is any.
+
+In a compiled graph only the first of the two acts.
 """
 
 from __future__ import annotations
 
 import weakref
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -55,7 +58,8 @@ _instances: weakref.WeakSet[LearnableOrthogonal] = weakref.WeakSet()
 def _retract_after_step(optimizer: Optimizer, *_: Any) -> None:
     if not _instances:
         return
-    stepped = {id(p) for group in optimizer.param_groups for p in group["params"]}
+    parameters = (p for group in optimizer.param_groups for p in group["params"])
+    stepped = {id(p) for p in parameters if p.grad is not None}
     for transform in _instances:
         if id(transform.P) in stepped or id(transform.Q) in stepped:
             transform.retract()
@@ -85,14 +89,19 @@ class LearnableOrthogonal(OrthogonalTransform):
         self.size = check_size(size)
         self.P = nn.Parameter(torch.empty(self.size[0], self.size[0]))
         self.Q = nn.Parameter(torch.empty(self.size[1], self.size[1]))
-        self._checked_versions = (-1, -1)
-        self._step_may_follow = False
+        self._checked: object = None
+        self._unseen_update_possible = False
         self.reset_parameters()
         _instances.add(self)
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
+        self._checked = None
         _instances.add(self)
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> LearnableOrthogonal:
+        self._checked = None  # a change of dtype rounds
+        return super()._apply(fn, recurse)
 
     @torch.no_grad()
     def reset_parameters(self) -> None:
@@ -107,7 +116,7 @@ class LearnableOrthogonal(OrthogonalTransform):
         for matrix in (self.P, self.Q):
             if not matrix.is_meta:
                 matrix.copy_(orthogonal_factor(matrix))
-        self._mark_checked()
+        self._checked = self._fingerprint()
 
     def matrices(self, size: Size, like: Tensor) -> tuple[Tensor, Tensor]:
         """P and Q; raises ValueError for a size other than the one built for."""
@@ -119,7 +128,7 @@ class LearnableOrthogonal(OrthogonalTransform):
             )
         if not torch.compiler.is_compiling():
             self._settle()
-            self._step_may_follow = self.training and torch.is_grad_enabled()
+            self._unseen_update_possible = torch.is_grad_enabled()
         return self.P.to(like.dtype), self.Q.to(like.dtype)
 
     def state_dict(self, *args: Any, **kwargs: Any) -> Any:
@@ -128,18 +137,25 @@ class LearnableOrthogonal(OrthogonalTransform):
         return super().state_dict(*args, **kwargs)
 
     def extra_repr(self) -> str:
+        """Map size."""
         return f"size={self.size}"
 
-    def _mark_checked(self) -> None:
-        self._checked_versions = (self.P._version, self.Q._version)
-        self._step_may_follow = False
+    def _fingerprint(self) -> object:
+        """Value that changes with the matrices, except by updates through ``.data``.
+
+        None, which equals no earlier look, for inference tensors: they do not count updates.
+        """
+        matrices = (self.P, self.Q)
+        if any(matrix.is_inference() for matrix in matrices):
+            return None
+        return tuple((id(matrix), matrix._version) for matrix in matrices)
 
     def _settle(self) -> None:
-        """Retract if the matrices were changed since the last look."""
-        unchanged = (self.P._version, self.Q._version) == self._checked_versions
-        if (unchanged and not self._step_may_follow) or self.P.is_meta:
+        """Retract if the matrices may have changed since the last look and are not orthogonal."""
+        seen = self._checked is not None and self._fingerprint() == self._checked
+        if (seen and not self._unseen_update_possible) or self.P.is_meta:
             return
         tolerance = 16 * torch.finfo(self.P.dtype).eps
         if any(orthogonality_error(m) > tolerance for m in (self.P, self.Q)):
             self.retract()
-        self._mark_checked()
+        self._checked = self._fingerprint()

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 import torch
 from torch import Tensor
@@ -82,6 +83,7 @@ def slant(n: int) -> Tensor:
 
 
 def _double_slant(matrix: Tensor) -> Tensor:
+    """Slant matrix of twice the order; rows 0 and 1 stay the constant and the linear one."""
     half = matrix.shape[0]
     order = 4 * half * half - 1
     a = math.sqrt(3 * half * half / order)
@@ -89,12 +91,15 @@ def _double_slant(matrix: Tensor) -> Tensor:
     rows = torch.zeros(2 * half, 2 * half, dtype=torch.float64)
     left, right = rows[:, :half], rows[:, half:]
     left[0], right[0] = matrix[0], matrix[0]
-    left[half], right[half] = a * matrix[0], -a * matrix[0]
+    left[1], right[1] = a * matrix[0], -a * matrix[0]
     if half > 1:
-        left[half] += b * matrix[1]
-        right[half] += b * matrix[1]
-        left[1], right[1] = -b * matrix[0] + a * matrix[1], b * matrix[0] + a * matrix[1]
-        left[half + 1], right[half + 1] = matrix[1], -matrix[1]
+        left[1] += b * matrix[1]
+        right[1] += b * matrix[1]
+        left[half], right[half] = matrix[1], -matrix[1]
+        left[half + 1], right[half + 1] = (
+            a * matrix[1] - b * matrix[0],
+            a * matrix[1] + b * matrix[0],
+        )
         left[2:half], right[2:half] = matrix[2:], matrix[2:]
         left[half + 2 :], right[half + 2 :] = matrix[2:], -matrix[2:]
     return rows / math.sqrt(2)
@@ -140,14 +145,22 @@ _cache: dict[tuple[str, int, torch.dtype, torch.device], Tensor] = {}
 def orthogonal_matrix(kind: str, n: int, like: Tensor) -> Tensor:
     """Matrix of order n of a fixed transform, with the device and dtype of `like`.
 
-    Built in float64 and rounded once; kept for later calls. Not kept while a graph is traced,
-    whose tensors must not outlive it.
+    Built in float64 and rounded once; kept for later calls. A compiled or exported graph holds
+    it as a constant.
     """
-    key = (kind, n, like.dtype, like.device)
-    matrix = _cache.get(key)
-    if matrix is None:
-        with torch.inference_mode(False), torch.no_grad():
-            matrix = BUILDERS[kind](n).to(device=like.device, dtype=like.dtype)
-        if type(matrix) is Tensor and not torch.compiler.is_compiling():
-            _cache[key] = matrix
-    return matrix
+    return _constant(kind, int(n), like.dtype, like.device)
+
+
+def _constant(kind: str, n: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+    key = (kind, n, dtype, device)
+    if key not in _cache:
+        # Tracing, inference mode, autocast and default devices are states of a thread: in one of
+        # its own the matrix is an ordinary tensor, which may outlive them.
+        with ThreadPoolExecutor(max_workers=1) as thread:
+            matrix = thread.submit(BUILDERS[kind], n).result()
+            _cache[key] = thread.submit(matrix.to, device=device, dtype=dtype).result()
+    return _cache[key]
+
+
+# As torch.compiler.assume_constant_result does, which would import the whole compiler.
+_constant._dynamo_marked_constant = True  # type: ignore[attr-defined]

@@ -74,4 +74,5 @@ class FixedOrthogonalTransform(OrthogonalTransform):
         )
 
     def extra_repr(self) -> str:
+        """Name of the matrices."""
         return f"kind={self.kind!r}"

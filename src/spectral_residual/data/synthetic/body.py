@@ -16,27 +16,6 @@ from numpy.typing import NDArray
 FloatArray = NDArray[np.float64]
 Colour = tuple[int, int, int]
 
-KEYPOINT_NAMES: tuple[str, ...] = (
-    "nose",
-    "left_eye",
-    "right_eye",
-    "left_ear",
-    "right_ear",
-    "left_shoulder",
-    "right_shoulder",
-    "left_elbow",
-    "right_elbow",
-    "left_wrist",
-    "right_wrist",
-    "left_hip",
-    "right_hip",
-    "left_knee",
-    "right_knee",
-    "left_ankle",
-    "right_ankle",
-)
-"""The 17 COCO keypoints in COCO's order."""
-
 # Camera axes of a person at yaw, pitch and roll 0: left is right, up is minus down, forward is
 # towards the camera.
 _FACING_CAMERA = np.diag([1.0, -1.0, -1.0])
@@ -247,13 +226,13 @@ class Person:
 
 
 @dataclass(frozen=True)
-class Skeleton:
+class Skeleton3D:
     """Points of a posed person in camera axes (right, down, away), pixels, float64.
 
     Parameters
     ----------
     joints : ndarray, (17, 3)
-        COCO keypoints, as `KEYPOINT_NAMES`.
+        COCO keypoints in COCO's order.
     pelvis, neck, head : ndarray, (3,)
         Middle of the hips, middle of the shoulders, middle of the skull.
     hands, heels, toes : ndarray, (2, 3)
@@ -315,7 +294,7 @@ def face_point(radius: float, azimuth: float, elevation: float) -> FloatArray:
     return radius * np.array([np.sin(a) * np.cos(e), np.sin(e), np.cos(a) * np.cos(e)])
 
 
-def build_skeleton(person: Person) -> Skeleton:
+def build_skeleton(person: Person) -> Skeleton3D:
     """Forward kinematics: from joint angles to points in camera axes.
 
     Parameters
@@ -325,7 +304,7 @@ def build_skeleton(person: Person) -> Skeleton:
 
     Returns
     -------
-    Skeleton
+    Skeleton3D
         Points in pixels; the depth is measured from the pelvis.
     """
     pose, body, size = person.pose, person.body, person.stature
@@ -357,7 +336,7 @@ def build_skeleton(person: Person) -> Skeleton:
     joints[0] = head + head_axes @ face_point(1.2 * radius, 0, -12)
     hands, heels, toes = np.empty((2, 3)), np.empty((2, 3)), np.empty((2, 3))
     for index, side in enumerate((1, -1)):
-        joints[1 + index] = head + head_axes @ face_point(0.98 * radius, side * 24, 10)
+        joints[1 + index] = head + head_axes @ face_point(0.95 * radius, side * 24, 10)
         joints[3 + index] = head + head_axes @ face_point(1.06 * radius, side * 95, -5)
 
         arm = (pose.left_arm, pose.right_arm)[index]
@@ -379,4 +358,4 @@ def build_skeleton(person: Person) -> Skeleton:
         toes[index] = sole + foot[:, 2] * body.foot * size
         heels[index] = sole - foot[:, 2] * 0.2 * body.foot * size
         joints[5 + index :: 2][:6] = (shoulder, elbow, wrist, hip, knee, ankle)
-    return Skeleton(joints, pelvis, neck, head, hands, heels, toes, head_axes, chest)
+    return Skeleton3D(joints, pelvis, neck, head, hands, heels, toes, head_axes, chest)

@@ -7,14 +7,17 @@ from dataclasses import replace
 import cv2
 import numpy as np
 
-from spectral_residual.data.synthetic.body import Colour, Look, Person
-from spectral_residual.data.synthetic.figure import LIMBS, Part, Solid, build_figure
-from spectral_residual.data.synthetic.render import Image
-from spectral_residual.data.synthetic.sampling import sample_person
+from .body import Colour, Look, Person
+from .figure import LIMBS, Part, Solid, build_figure
+from .render import Image
+from .sampling import sample_person
 
 
 def _colour(rng: np.random.Generator) -> Colour:
-    red, green, blue = rng.integers(20, 236, 3).tolist()
+    levels = rng.uniform(20, 236, 3)
+    # Saturated colours are rare outside of clothes and signs.
+    levels += rng.uniform(0, 0.85) * (levels.mean() - levels)
+    red, green, blue = levels.astype(int).tolist()
     return red, green, blue
 
 
@@ -35,17 +38,21 @@ def sample_background(rng: np.random.Generator, size: tuple[int, int]) -> Image:
     """
     height, width = size
     corners = np.array([[_colour(rng) for _ in range(2)] for _ in range(2)], np.float32)
-    picture = cv2.resize(corners, (width, height), interpolation=cv2.INTER_LINEAR)
+    picture = np.asarray(
+        cv2.resize(corners, (width, height), interpolation=cv2.INTER_LINEAR), np.float32
+    )
     for cells, strength in ((4, 22.0), (12, 14.0), (40, 9.0)):
-        clouds = rng.standard_normal((cells, cells, 3), np.float32) * strength
-        picture += cv2.resize(clouds, (width, height), interpolation=cv2.INTER_CUBIC)
+        clouds = rng.standard_normal((cells, cells, 1), np.float32) * strength
+        clouds = clouds + rng.standard_normal((cells, cells, 3), np.float32) * (0.35 * strength)
+        picture = picture + cv2.resize(clouds, (width, height), interpolation=cv2.INTER_CUBIC)
     if rng.random() < 0.5:
-        angle, period = rng.uniform(0, np.pi), rng.uniform(8, 40)
-        ys, xs = np.mgrid[:height, :width].astype(np.float32)
-        waves = np.sin((xs * np.cos(angle) + ys * np.sin(angle)) * (2 * np.pi / period))
+        angle, pulse = rng.uniform(0, np.pi), 2 * np.pi / rng.uniform(8, 40)
+        across, along = pulse * np.cos(angle), pulse * np.sin(angle)
+        ys, xs = np.arange(height)[:, None], np.arange(width)
+        waves = np.sin((xs * across + ys * along).astype(np.float32))
         if rng.random() < 0.5:
-            waves *= np.sin((ys * np.cos(angle) - xs * np.sin(angle)) * (2 * np.pi / period))
-        picture += (np.sign(waves) * rng.uniform(6, 24))[..., None].astype(np.float32)
+            waves *= np.sin((ys * across - xs * along).astype(np.float32))
+        picture += np.float32(rng.uniform(6, 24)) * np.sign(waves)[..., None]
     return np.clip(picture, 0, 255).astype(np.uint8)
 
 
@@ -104,8 +111,9 @@ def sample_object(rng: np.random.Generator, size: tuple[int, int]) -> Solid:
     if rng.random() < 0.5:
         angle = np.pi / 2 + rng.choice([0.0, 0.0, 1.2]) * rng.standard_normal()
         along = np.array([np.cos(angle), np.sin(angle), 0.0]) * rng.uniform(0.3, 2.0) * scale
-        centres, radii = np.stack([middle - along, middle + along]), rng.uniform(0.01, 0.04)
-        return Solid(Part.CLUTTER, centres, np.full(2, radii * scale), _colour(rng), 0.0)
+        ends = np.stack([middle - along, middle + along])
+        thickness = np.full(2, rng.uniform(0.01, 0.04) * scale)
+        return Solid(Part.CLUTTER, ends, thickness, _colour(rng), 0.0)
     centres = middle + rng.normal(0, 0.08 * scale, (3, 3)) * (1, 1, 0)
     radii = rng.uniform(0.01, 0.09, 3) * scale
     return Solid(Part.CLUTTER, centres, radii, _colour(rng), 0.0)
@@ -160,6 +168,7 @@ def wear(rng: np.random.Generator, image: Image) -> Image:
     light = cv2.resize(gains, (width, height), interpolation=cv2.INTER_LINEAR)
     picture = image * light[..., None]
     if rng.random() < 0.4:
-        picture = cv2.GaussianBlur(picture, (0, 0), float(rng.uniform(0.4, 1.1)))
-    picture += rng.standard_normal(picture.shape, np.float32) * np.float32(rng.uniform(1, 9))
+        picture = np.asarray(cv2.GaussianBlur(picture, (0, 0), float(rng.uniform(0.4, 1.1))))
+    grain = rng.standard_normal((height, width, 1), np.float32)
+    picture += grain * np.float32(rng.uniform(1, 9))
     return np.clip(picture, 0, 255).astype(np.uint8)

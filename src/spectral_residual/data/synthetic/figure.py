@@ -10,11 +10,11 @@ from enum import IntEnum
 
 import numpy as np
 
-from spectral_residual.data.synthetic.body import (
+from .body import (
     Colour,
     FloatArray,
     Person,
-    Skeleton,
+    Skeleton3D,
     build_skeleton,
     face_point,
 )
@@ -97,8 +97,8 @@ def _solid(
     colour: Colour,
     nearer: float = 0.0,
 ) -> Solid:
-    centres = np.stack(points)
-    return Solid(part, centres, np.array(radii), colour, float(centres[:, 2].mean()) - nearer)
+    depth = sum(float(point[2]) for point in points) / len(points)
+    return Solid(part, np.array(points), np.array(radii), colour, depth - nearer)
 
 
 def _mix(first: Colour, second: Colour, share: float) -> Colour:
@@ -108,23 +108,23 @@ def _mix(first: Colour, second: Colour, share: float) -> Colour:
 
 
 def _face_outline(centre: FloatArray, axes: FloatArray, radius: float) -> FloatArray | None:
-    """Visible rim of the face, a cap of the skull's sphere, or None when turned away."""
-    angles = np.linspace(0, 2 * np.pi, 28, endpoint=False)
+    """Corners of the part of the face that can be seen, or None when it is turned away.
+
+    The face is a cap of the skull's sphere; what can be seen of it ends at the cap's rim and at
+    the outline of the skull.
+    """
+    angles = np.linspace(0, 2 * np.pi, 36, endpoint=False)
+    turn = np.stack([np.cos(angles), np.sin(angles), np.zeros(36)], axis=1)
     wide, high = np.sin(np.radians(_FACE_HALF_ANGLE)), np.cos(np.radians(_FACE_HALF_ANGLE))
-    up = face_point(1.0, 0, 90 + _FACE_ELEVATION)
     forward = face_point(1.0, 0, _FACE_ELEVATION)
-    left = np.array([1.0, 0.0, 0.0])
-    rim = wide * (np.cos(angles)[:, None] * left + np.sin(angles)[:, None] * up) + high * forward
-    rim = rim @ axes.T
-    hidden = rim[:, 2] > 0
-    if hidden.all():
-        return None
-    rim[hidden, :2] /= np.linalg.norm(rim[hidden, :2], axis=1, keepdims=True)
-    return centre + radius * rim
+    frame = np.stack([[1.0, 0.0, 0.0], face_point(1.0, 0, 90 + _FACE_ELEVATION), forward])
+    rim = (wide * turn @ frame + high * forward) @ axes.T
+    seen = np.concatenate([rim[rim[:, 2] < 0], turn[turn @ (axes @ forward) > high]])
+    return centre + radius * seen if len(seen) >= 3 else None
 
 
-def _head(person: Person, skeleton: Skeleton) -> list[Solid]:
-    """Parts of the head, far ones first; they share the depth of the skull."""
+def _head(person: Person, skeleton: Skeleton3D) -> list[Solid]:
+    """Parts of the head; all but falling hair share the depth of the skull, ranked far to near."""
     size, look = person.stature, person.look
     centre, axes, radius = skeleton.head, skeleton.head_axes, person.body.head * person.stature
     shadow = _mix(look.skin, (70, 20, 10), 0.3)
@@ -134,38 +134,44 @@ def _head(person: Person, skeleton: Skeleton) -> list[Solid]:
 
     skull = [centre + 0.0, at(180, 20, 0.12)]
     solids = [_solid(Part.HAIR, skull, [radius, radius], look.hair)]
-    if look.long_hair:
-        falling = [at(180, 0, 0.45), at(180, -62, 1.75)]
-        solids.append(_solid(Part.HAIR, falling, [0.85 * radius, 0.6 * radius], look.hair))
     jaw = [at(0, -50, 0.55), at(0, -62, 0.78)]
     solids.append(_solid(Part.FACE, jaw, [0.62 * radius, 0.4 * radius], look.skin))
     nose = [at(0, 6, 0.98), skeleton.joints[0]]
     solids.append(_solid(Part.NOSE, nose, [0.06 * radius, 0.17 * radius], shadow))
     mouth = [at(-15, -40, 1.0), at(15, -40, 1.0)]
-    solids.append(_solid(Part.MOUTH, mouth, [0.08 * radius] * 2, _mix(look.skin, (150, 20, 30), 0.7)))
+    solids.append(
+        _solid(Part.MOUTH, mouth, [0.08 * radius] * 2, _mix(look.skin, (150, 20, 30), 0.7))
+    )
     for side in (0, 1):
         ear = skeleton.joints[3 + side]
         solids.append(_solid(Part(Part.LEFT_EAR + side), [ear], [0.26 * radius], shadow))
         eye, part = skeleton.joints[1 + side], Part(Part.LEFT_EYE + side)
-        solids.append(_solid(part, [eye], [0.22 * radius], _EYE_WHITE))
-        solids.append(_solid(part, [eye], [0.13 * radius], _PUPIL, nearer=1e-3 * size))
+        if eye[2] < centre[2]:
+            solids.append(_solid(part, [eye], [0.22 * radius], _EYE_WHITE))
+            solids.append(_solid(part, [eye], [0.13 * radius], _PUPIL, nearer=1e-3 * size))
 
     outline = _face_outline(centre, axes, radius)
     if outline is not None:
-        depth = min(solid.depth for solid in solids if solid.part is Part.HAIR) - 1e-3 * size
-        depth = min(depth, float(centre[2]) - 1e-3 * size)
+        depth = min(solids[0].depth, float(centre[2])) - 1e-3 * size
         solids.append(Solid(Part.FACE, outline, np.zeros(len(outline)), look.skin, depth))
 
     solids.sort(key=lambda solid: -solid.depth)
     base = float(centre[2]) - 0.02 * size
     details = (Part.NOSE, Part.MOUTH, Part.LEFT_EYE, Part.RIGHT_EYE)
-    return [
-        Solid(s.part, s.centres, s.radii, s.colour, base - 1e-6 * size * rank, s.part not in details)
+    head = [
+        Solid(
+            s.part, s.centres, s.radii, s.colour, base - 1e-6 * size * rank, s.part not in details
+        )
         for rank, s in enumerate(solids)
     ]
+    if look.long_hair:
+        falling = [at(180, 0, 0.45), at(180, -62, 1.75)]
+        widths = [0.85 * radius, 0.6 * radius]
+        head.append(_solid(Part.HAIR, falling, widths, look.hair, 0.012 * size))
+    return head
 
 
-def _limbs(person: Person, skeleton: Skeleton) -> list[Solid]:
+def _limbs(person: Person, skeleton: Skeleton3D) -> list[Solid]:
     size, look, joints = person.stature, person.look, skeleton.joints
     thick = person.body.build * size
     sleeve = look.shirt if look.long_sleeves else look.skin
@@ -187,7 +193,7 @@ def _limbs(person: Person, skeleton: Skeleton) -> list[Solid]:
     return solids
 
 
-def build_figure(person: Person) -> tuple[list[Solid], Skeleton]:
+def build_figure(person: Person) -> tuple[list[Solid], Skeleton3D]:
     """Build all parts of a person.
 
     Parameters
@@ -199,7 +205,7 @@ def build_figure(person: Person) -> tuple[list[Solid], Skeleton]:
     -------
     solids : list of Solid
         Sorted for the painter's algorithm: the farthest first.
-    skeleton : Skeleton
+    skeleton : Skeleton3D
         The points they were built on.
     """
     skeleton = build_skeleton(person)

@@ -14,8 +14,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from spectral_residual.data.synthetic.body import FloatArray, Person, Skeleton
-from spectral_residual.data.synthetic.figure import Part, Solid, build_figure
+from .body import FloatArray, Person, Skeleton3D
+from .figure import Part, Solid, build_figure
 
 Image = NDArray[np.uint8]
 
@@ -23,9 +23,7 @@ PART_STRIDE = 32
 """Code of a pixel in `Scene.parts` is ``PART_STRIDE * (person + 1) + part``; 0 is no person."""
 
 _SHIFT = 4
-_CIRCLE = np.stack(
-    [func(np.arange(24) * (2 * np.pi / 24)) for func in (np.cos, np.sin)], axis=-1
-)
+_CIRCLE = np.stack([func(np.arange(24) * (2 * np.pi / 24)) for func in (np.cos, np.sin)], axis=-1)
 _EDGE_SHADE = 0.66
 _CORE_WIDTH = 0.68
 
@@ -116,7 +114,7 @@ def _in_near_half(joints: FloatArray, index: int) -> bool:
     return bool(across[2] < 0.8 * np.linalg.norm(across))
 
 
-def _keypoints(skeleton: Skeleton, owners: NDArray[np.int32], person: int) -> FloatArray:
+def _keypoints(skeleton: Skeleton3D, owners: NDArray[np.int32], person: int) -> FloatArray:
     """x, y, v of one person, read from the finished map of owners."""
     height, width = owners.shape[0] // 2, owners.shape[1] // 2
     result = np.zeros((17, 3))
@@ -176,14 +174,14 @@ def render_scene(
             f"got {background.dtype} of shape {background.shape}"
         )
     double = (2 * width, 2 * height)
-    canvas = cv2.resize(background, double, interpolation=cv2.INTER_LINEAR)
+    canvas = np.asarray(cv2.resize(background, double, interpolation=cv2.INTER_LINEAR), np.uint8)
     owners = np.zeros((2 * height, 2 * width), np.int32)
     direction = np.asarray(light, np.float64)
     for solid in behind:
         _draw(canvas, owners, solid, 0, direction)
 
     masks = np.zeros((len(people), 2 * height, 2 * width), np.uint8)
-    skeletons: dict[int, Skeleton] = {}
+    skeletons: dict[int, Skeleton3D] = {}
     for index in sorted(range(len(people)), key=lambda i: -people[i].depth):
         solids, skeletons[index] = build_figure(people[index])
         for solid in solids:
@@ -194,11 +192,16 @@ def render_scene(
         _draw(canvas, owners, solid, 0, direction)
 
     owner = owners // PART_STRIDE
-    seen = [(owner == i + 1).sum() / max(1, (masks[i] > 0).sum()) for i in range(len(people))]
+    seen = [
+        float(np.count_nonzero(owner == i + 1)) / max(1.0, float(np.count_nonzero(mask)))
+        for i, mask in enumerate(masks)
+    ]
     silhouettes = [cv2.resize(m, (width, height), interpolation=cv2.INTER_AREA) for m in masks]
     keypoints = [_keypoints(skeletons[i], owners, i) for i in range(len(people))]
     return Scene(
-        image=cv2.resize(canvas, (width, height), interpolation=cv2.INTER_AREA),
+        image=np.asarray(
+            cv2.resize(canvas, (width, height), interpolation=cv2.INTER_AREA), np.uint8
+        ),
         keypoints=np.array(keypoints).reshape(-1, 17, 3),
         silhouettes=np.array(silhouettes, np.uint8).reshape(-1, height, width) >= 128,
         seen=np.array(seen, np.float64),

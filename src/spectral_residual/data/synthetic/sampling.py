@@ -8,7 +8,7 @@ from dataclasses import fields
 
 import numpy as np
 
-from spectral_residual.data.synthetic.body import (
+from .body import (
     Body,
     Colour,
     Limb,
@@ -40,6 +40,7 @@ _HAIRS: tuple[Colour, ...] = (
     (196, 160, 92),
     (150, 150, 152),
 )
+_HAIR_CONTRAST = 130  # sum over R, G, B of the differences between hair and skin
 
 # Rows are mean and spread of flexion, abduction, rotation, bend, tip.
 _Style = tuple[tuple[float, float], ...]
@@ -88,7 +89,9 @@ def _pair(
     return _limb(rng, styles[left], limits), _limb(rng, styles[right], limits)
 
 
-def _walking(rng: np.random.Generator, limits: tuple[Limb, Limb], swing: float) -> tuple[Limb, Limb]:
+def _walking(
+    rng: np.random.Generator, limits: tuple[Limb, Limb], swing: float
+) -> tuple[Limb, Limb]:
     """Draw limbs that swing against each other; ``swing`` is the left one's in degrees."""
     pair = []
     for flexion in (swing, -swing):
@@ -179,9 +182,12 @@ def sample_look(rng: np.random.Generator) -> Look:
         red, green, blue = (round(255 * c) for c in colorsys.hsv_to_rgb(hue, strength, value))
         return red, green, blue
 
+    skin = near(_SKINS)
+    # A head seen from behind must not pass for a face without features.
+    hairs = [hair for hair in _HAIRS if np.abs(np.subtract(hair, skin)).sum() > _HAIR_CONTRAST]
     return Look(
-        skin=near(_SKINS),
-        hair=near(_HAIRS),
+        skin=skin,
+        hair=near(tuple(hairs)),
         shirt=cloth(0.25, 1.0),
         trousers=cloth(0.2, 0.85),
         shoes=cloth(0.1, 0.6),

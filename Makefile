@@ -1,0 +1,30 @@
+PYTHON ?= python3
+VENV ?= .venv
+RUN = $(VENV)/bin/
+
+.PHONY: demo test lint types unit env clean
+
+demo: env  ## generate people, train without and with SRL blocks, compare, write a report
+	$(RUN)srl demo pose
+
+test: lint types unit  ## all checks
+
+lint: env
+	$(RUN)ruff check .
+	$(RUN)ruff format --check .
+
+types: env
+	$(RUN)mypy
+
+unit: env
+	$(RUN)python -m pytest
+
+env: $(VENV)/installed  ## virtual environment with everything that is needed
+
+$(VENV)/installed: pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(RUN)pip install --quiet --disable-pip-version-check --editable ".[pose,dev]"
+	touch $@
+
+clean:
+	rm -rf $(VENV) demo runs build dist

@@ -1,0 +1,119 @@
+"""The double attention block: gather global descriptors, then hand them out.
+
+Chen, Kalantidis, Li, Yan, Feng, "A^2-Nets: Double Attention Networks", NeurIPS 2018.
+"""
+
+from __future__ import annotations
+
+import math
+
+from torch import Tensor, nn
+
+from ..transforms.base import Size
+from .non_local import Shape, check_feature_map, divide, fold_frames
+
+
+class DoubleAttentionBlock(nn.Module):
+    """Double attention block (A2) for images and videos.
+
+    The last convolution starts at 0, so that the block returns its input unchanged; there is no
+    normalisation and no bias.
+
+    Parameters
+    ----------
+    channels : int
+        Channels C of the feature map.
+    size : (int, int), optional
+        Not used: the block takes maps of any size. It is here because all blocks are built with
+        the same arguments.
+    reduction : int, default 4
+        C / m and C / n: the block gathers n = m descriptors of m features each.
+
+    Raises
+    ------
+    ValueError
+        If channels are not divisible by reduction.
+    """
+
+    def __init__(self, channels: int, size: Size | None = None, *, reduction: int = 4) -> None:
+        super().__init__()
+        inner = divide("channels", channels, "reduction", reduction)
+        self.channels = channels
+        self.features = nn.Conv2d(channels, inner, 1, bias=False)
+        self.gather = nn.Conv2d(channels, inner, 1, bias=False)
+        self.distribute = nn.Conv2d(channels, inner, 1, bias=False)
+        self.out = nn.Conv2d(inner, channels, 1, bias=False)
+        nn.init.zeros_(self.out.weight)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Add a mixture of the global descriptors to every position.
+
+        Parameters
+        ----------
+        x : Tensor
+            Feature map, (N, C, H, W) or (N, C, T, H, W), floating point; autocast and half
+            precisions work.
+
+        Returns
+        -------
+        Tensor
+            Shape and dtype of `x`.
+
+        Raises
+        ------
+        ValueError
+            If `x` has another number of axes or channels.
+        """
+        check_feature_map(tuple(x.shape), self.channels, videos=True)
+        positions = fold_frames(x)
+        z = double_attention(
+            self.features(positions).flatten(2),
+            self.gather(positions).flatten(2),
+            self.distribute(positions).flatten(2),
+        )
+        branch = self.out(z.unflatten(2, positions.shape[2:]))
+        return x + branch.to(x.dtype).reshape(x.shape)
+
+    def extra_operations(self, input_shape: Shape) -> float:
+        """Multiply-accumulates of the matrix products, which no layer of the block accounts for.
+
+        Parameters
+        ----------
+        input_shape : tuple of int
+            Shape of the input, (N, C, H, W) or (N, C, T, H, W).
+
+        Returns
+        -------
+        float
+            For one sample: ``2 m n L`` for L positions.
+        """
+        check_feature_map(input_shape, self.channels, videos=True)
+        positions = math.prod(input_shape[2:])
+        return float(2 * self.features.out_channels * self.gather.out_channels * positions)
+
+    def extra_repr(self) -> str:
+        """What `repr` shows."""
+        return f"channels={self.channels}"
+
+
+def double_attention(features: Tensor, gather: Tensor, distribute: Tensor) -> Tensor:
+    """Gather features into descriptors and distribute these to the positions.
+
+    Parameters
+    ----------
+    features : Tensor
+        (N, m, L): m features of L positions.
+    gather : Tensor
+        (N, n, L), logits: over the *positions*, their softmax weights what each of the n
+        descriptors is the mean of.
+    distribute : Tensor
+        (N, n, L), logits: over the *descriptors*, their softmax weights what each position
+        receives.
+
+    Returns
+    -------
+    Tensor
+        (N, m, L); a convex mixture of the features at every position.
+    """
+    descriptors = features @ gather.softmax(dim=2).mT.to(features.dtype)
+    return descriptors @ distribute.softmax(dim=1).to(descriptors.dtype)

@@ -1,0 +1,286 @@
+"""The non-local block, and the checks and helpers that all blocks of its family share.
+
+Wang, Girshick, Gupta, He, "Non-local Neural Networks", CVPR 2018::
+
+    y_i = 1 / normaliser * sum_j f(x_i, x_j) g(x_j),    z = x + norm(out(y))
+
+Every position attends to all positions, of all frames where the input is a video.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from ..errors import unknown_name
+from ..transforms.base import Size, computing_dtype, full_precision
+
+MODES = ("embedded_gaussian", "gaussian", "dot_product", "concatenation")
+
+Shape = tuple[int, ...]
+
+_SOFTMAX_MODES = ("embedded_gaussian", "gaussian")
+_QUERIES_AT_ONCE = 256
+
+
+class NonLocalBlock(nn.Module):
+    """Non-local block for images and videos.
+
+    The last normalisation starts with scale 0, so that the block returns its input unchanged.
+    Convolutions have no biases and start from a normal distribution of deviation 0.01, as in
+    the authors' code.
+
+    Parameters
+    ----------
+    channels : int
+        Channels C of the feature map.
+    size : (int, int), optional
+        Not used: the block takes maps of any size. It is here because all blocks are built with
+        the same arguments.
+    mode : {"embedded_gaussian", "gaussian", "dot_product", "concatenation"}
+        Pairwise function f of a position i and a key j, with ``c = C / reduction``:
+        ``exp(theta_i . phi_j)``; ``exp(x_i . x_j)``, without theta and phi;
+        ``theta_i . phi_j``; ``ReLU(w . [theta_i, phi_j])``. The first two are normalised by
+        their sum over j (a softmax), the others by the number of keys.
+    reduction : int, default 2
+        C / c, the bottleneck.
+    subsample : bool, default False
+        Whether keys and values come from the map max-pooled 2x2 (each frame of a video for
+        itself). Borders of odd sizes are pooled from what is there, so that every position
+        still counts.
+    scale : bool, default False
+        Whether the logits of the two softmax modes are divided by the square root of their
+        number of features; the paper's formula does not, its authors' code does.
+    memory_efficient : bool, default True
+        Compute the same numbers in memory linear in the number of positions: the softmax modes
+        by `torch.nn.functional.scaled_dot_product_attention`, the dot product as
+        ``theta (phi^T g)``, the concatenation in groups of queries that the backward pass
+        computes again. False builds the matrix of all pairs, in float32 for half precisions.
+
+    Raises
+    ------
+    ValueError
+        If the mode is unknown, channels are not divisible by reduction, or scale is asked for
+        in a mode without softmax.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        size: Size | None = None,
+        *,
+        mode: str = "embedded_gaussian",
+        reduction: int = 2,
+        subsample: bool = False,
+        scale: bool = False,
+        memory_efficient: bool = True,
+    ) -> None:
+        super().__init__()
+        if mode not in MODES:
+            raise unknown_name("mode of the non-local block", mode, MODES)
+        if scale and mode not in _SOFTMAX_MODES:
+            raise ValueError(f"scale needs a mode with softmax {_SOFTMAX_MODES}, got {mode!r}")
+        inner = divide("channels", channels, "reduction", reduction)
+        self.channels = channels
+        self.mode = mode
+        self.subsample = subsample
+        self.memory_efficient = memory_efficient
+        self.features = channels if mode == "gaussian" else inner
+        self.scale = self.features**-0.5 if scale else 1.0
+        self.theta = self._embedding(inner)
+        self.phi = self._embedding(inner)
+        self.g = nn.Conv2d(channels, inner, 1, bias=False)
+        self.out = nn.Conv2d(inner, channels, 1, bias=False)
+        self.norm = nn.BatchNorm2d(channels)
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.normal_(module.weight, std=0.01)
+        nn.init.zeros_(self.norm.weight)
+
+    def _embedding(self, inner: int) -> nn.Module:
+        if self.mode == "gaussian":
+            return nn.Identity()
+        embedding = nn.Conv2d(self.channels, inner, 1, bias=False)
+        if self.mode == "concatenation":
+            return nn.Sequential(embedding, nn.Conv2d(inner, 1, 1, bias=False))
+        return embedding
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Add to every position what it attends to.
+
+        Parameters
+        ----------
+        x : Tensor
+            Feature map, (N, C, H, W) or (N, C, T, H, W), floating point; autocast and half
+            precisions work.
+
+        Returns
+        -------
+        Tensor
+            Shape and dtype of `x`.
+
+        Raises
+        ------
+        ValueError
+            If `x` has another number of axes or channels.
+        """
+        check_feature_map(tuple(x.shape), self.channels, videos=True)
+        positions = fold_frames(x)
+        sources = fold_frames(_pool(x)) if self.subsample else positions
+        y = self.attend(
+            _rows(self.theta(positions)), _rows(self.phi(sources)), _rows(self.g(sources))
+        )
+        branch = self.norm(self.out(y.mT.unflatten(2, positions.shape[2:])))
+        return x + branch.to(x.dtype).reshape(x.shape)
+
+    def attend(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+        """Weighted mean of the values for every query, by the block's pairwise function.
+
+        Parameters
+        ----------
+        query : Tensor
+            (N, L, features); in concatenation mode (N, L, 1), its half of ``w . [theta, phi]``.
+        key : Tensor
+            (N, M, features), or (N, M, 1).
+        value : Tensor
+            (N, M, c).
+
+        Returns
+        -------
+        Tensor
+            (N, L, c).
+        """
+        if not self.memory_efficient:
+            return self._attend_to_all_pairs(query, key, value)
+        if self.mode in _SOFTMAX_MODES:
+            return _fused_softmax_attention(query, key, value, self.scale)
+        if self.mode == "dot_product":
+            with full_precision(value.device):
+                dtype = computing_dtype(value)
+                summary = key.to(dtype).mT @ value.to(dtype) / key.shape[1]
+                return (query.to(dtype) @ summary).to(value.dtype)
+        groups = query.split(_QUERIES_AT_ONCE, dim=1)
+        return torch.cat([self._attend_again(group, key, value) for group in groups], dim=1)
+
+    def _attend_to_all_pairs(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+        with full_precision(value.device):
+            dtype = computing_dtype(value)
+            query, key = query.to(dtype), key.to(dtype)
+            if self.mode in _SOFTMAX_MODES:
+                weights = (query @ key.mT * self.scale).softmax(-1)
+            elif self.mode == "dot_product":
+                weights = query @ key.mT / key.shape[1]
+            else:
+                weights = torch.relu(query + key.mT) / key.shape[1]
+            return (weights @ value.to(dtype)).to(value.dtype)
+
+    def _attend_again(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+        """All pairs of some queries, not kept for the backward pass but computed again."""
+        if not torch.is_grad_enabled():
+            return self._attend_to_all_pairs(query, key, value)
+        result: Tensor = checkpoint(
+            self._attend_to_all_pairs,
+            query,
+            key,
+            value,
+            use_reentrant=False,
+            preserve_rng_state=False,
+        )
+        return result
+
+    def extra_operations(self, input_shape: Shape) -> float:
+        """Multiply-accumulates of the matrix products, which no layer of the block accounts for.
+
+        Parameters
+        ----------
+        input_shape : tuple of int
+            Shape of the input, (N, C, H, W) or (N, C, T, H, W).
+
+        Returns
+        -------
+        float
+            For one sample: ``L M (features + c)`` with L queries and M keys, without the first
+            term in concatenation mode (no product: a sum); for the memory-efficient dot product
+            ``(L + M) c^2``.
+        """
+        check_feature_map(input_shape, self.channels, videos=True)
+        queries = math.prod(input_shape[2:])
+        keys = queries
+        if self.subsample:
+            height, width = input_shape[-2:]
+            keys = math.prod(input_shape[2:-2]) * ((height + 1) // 2) * ((width + 1) // 2)
+        inner = self.g.out_channels
+        if self.mode == "dot_product" and self.memory_efficient:
+            return float((queries + keys) * inner * inner)
+        compared = 0 if self.mode == "concatenation" else self.features
+        return float(queries * keys * (compared + inner))
+
+    def extra_repr(self) -> str:
+        """What `repr` shows."""
+        return (
+            f"channels={self.channels}, mode={self.mode!r}, subsample={self.subsample}, "
+            f"memory_efficient={self.memory_efficient}"
+        )
+
+
+def check_feature_map(shape: Shape, channels: int, *, videos: bool = False) -> None:
+    """Raise ValueError unless `shape` is (N, channels, H, W), or, for `videos`, with T too."""
+    if len(shape) in ((4, 5) if videos else (4,)) and shape[1] == channels:
+        return
+    expected = f"images of shape (N, {channels}, H, W)"
+    if videos:
+        expected += f" or videos of shape (N, {channels}, T, H, W)"
+    hint = "; this block is not defined for videos" if len(shape) == 5 and not videos else ""
+    raise ValueError(f"expected {expected}, got {tuple(shape)}{hint}")
+
+
+def divide(label: str, number: int, divisor_label: str, divisor: int) -> int:
+    """``number / divisor``, or ValueError unless both are positive ints and it is whole."""
+    check_positive(label, number)
+    check_positive(divisor_label, divisor)
+    if number % divisor:
+        raise ValueError(
+            f"{label} must be divisible by {divisor_label}, got {number} and {divisor}"
+        )
+    return number // divisor
+
+
+def check_positive(label: str, number: int) -> None:
+    """Raise ValueError unless `number` is a positive int."""
+    if not isinstance(number, int) or isinstance(number, bool) or number < 1:
+        raise ValueError(f"{label} must be a positive integer, got {number!r}")
+
+
+def fold_frames(x: Tensor) -> Tensor:
+    """View a video (N, C, T, H, W) as one tall image (N, C, T * H, W); images stay as they are.
+
+    Blocks that ask only for the set of positions then need no second implementation.
+    """
+    return x.flatten(2, 3) if x.dim() == 5 else x
+
+
+def _pool(x: Tensor) -> Tensor:
+    if x.dim() == 5:
+        return F.max_pool3d(x, (1, 2, 2), ceil_mode=True)
+    return F.max_pool2d(x, 2, ceil_mode=True)
+
+
+def _rows(x: Tensor) -> Tensor:
+    """(N, c, H, W) to (N, H * W, c), in memory too: the fused kernels take nothing else."""
+    return x.flatten(2).mT.contiguous()
+
+
+def _fused_softmax_attention(query: Tensor, key: Tensor, value: Tensor, scale: float) -> Tensor:
+    """Softmax attention of (N, L, features), (N, M, features), (N, M, c) to (N, L, c)."""
+    width = value.shape[-1]
+    if width != query.shape[-1]:
+        # The fused kernels need equal widths; without one, all pairs would be stored after all.
+        value = F.pad(value, (0, query.shape[-1] - width))
+    y = F.scaled_dot_product_attention(
+        query.unsqueeze(1), key.unsqueeze(1), value.unsqueeze(1), scale=scale
+    )
+    return y.squeeze(1)[..., :width]

@@ -1,0 +1,108 @@
+"""One generated image: who is in it, what lies about, and how the camera saw it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...errors import unknown_name
+from .body import Person
+from .clutter import sample_background, sample_clutter, wear
+from .render import Scene, render_scene
+from .sampling import sample_people
+
+SPLITS: tuple[str, ...] = ("train", "val")
+"""Names of the splits."""
+
+_EMPTY_EVERY, _EMPTY_PHASE = 25, 12
+_CROWD_INDEX = 49
+_MIN_SEEN = 0.15
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One generated image with its labels.
+
+    Parameters
+    ----------
+    scene : Scene
+        Image and labels of the people.
+    crowd : ndarray, (H, W), bool, optional
+        Whole silhouettes, together, of a crowd whose people are not labelled one by one.
+    """
+
+    scene: Scene
+    crowd: NDArray[np.bool_] | None = None
+
+
+def _crowd(rng: np.random.Generator, size: tuple[int, int]) -> list[Person]:
+    """Draw a band of small people far away."""
+    height, width = size
+    tiny = sample_people(rng, (height // 4, width // 3), 9)
+    return [
+        Person(
+            ((i + 0.5 + rng.uniform(-0.3, 0.3)) * width / len(tiny), 0.25 * height),
+            0.22 * min(size),
+            person.pose,
+            person.body,
+            person.look,
+            person.yaw,
+        )
+        for i, person in enumerate(tiny)
+    ]
+
+
+def make_sample(
+    split: str, index: int, *, image_size: tuple[int, int] = (192, 192), seed: int = 0
+) -> Sample:
+    """Draw image ``index`` of a split; nothing else decides what it shows.
+
+    Every 25th image shows nobody, and image 49 has a crowd behind its people.
+
+    Parameters
+    ----------
+    split : str
+        "train" or "val".
+    index : int
+        From 0.
+    image_size : tuple of int
+        (H, W) in pixels.
+    seed : int
+        Seed of the whole data set.
+
+    Returns
+    -------
+    Sample
+        People who are less than 15 % seen are left out of the picture.
+
+    Raises
+    ------
+    ValueError
+        If there is no such split.
+    """
+    if split not in SPLITS:
+        raise unknown_name("split", split, SPLITS)
+    rng = np.random.default_rng(np.random.SeedSequence([seed, SPLITS.index(split), index]))
+    count = 1 + int(rng.choice(3, p=(0.5, 0.32, 0.18)))
+    people = [] if index % _EMPTY_EVERY == _EMPTY_PHASE else sample_people(rng, image_size, count)
+    background = sample_background(rng, image_size)
+    behind, front = sample_clutter(rng, image_size, people)
+    light = (float(rng.uniform(-0.8, 0.8)), -0.8)
+
+    crowd = None
+    if index == _CROWD_INDEX:
+        distant = render_scene(_crowd(rng, image_size), size=image_size, background=background)
+        background, crowd = distant.image, np.asarray(distant.silhouettes.any(axis=0))
+
+    while True:
+        scene = render_scene(
+            people, size=image_size, background=background, behind=behind, front=front, light=light
+        )
+        shown = scene.silhouettes.any(axis=(1, 2)) & (scene.seen >= _MIN_SEEN)
+        kept = [person for person, keep in zip(people, shown, strict=True) if keep]
+        if len(kept) == len(people):
+            break
+        people = kept
+    return Sample(replace(scene, image=wear(rng, scene.image)), crowd)

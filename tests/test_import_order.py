@@ -1,0 +1,150 @@
+"""Who may import whom, read from the sources; and what ``import spectral_residual`` loads."""
+
+from __future__ import annotations
+
+import ast
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import spectral_residual
+
+PACKAGE = Path(spectral_residual.__file__).parent
+SOURCES = sorted(PACKAGE.rglob("*.py"))
+
+# transforms <- kernels <- blocks <- insertion, cost <- models <- tasks <- cli. What is not named
+# here (reports, demo, export, ...) uses the tasks' side, and nothing below may import it.
+RANKS = {
+    "errors": 0,
+    "transforms": 1,
+    "kernels": 2,
+    "blocks": 3,
+    "insertion": 4,
+    "cost": 5,
+    "models": 6,
+    "tasks": 7,
+    "cli": 9,
+}
+APPLICATIONS = 8
+# These stand beside: the data way, which never sees a network.
+BESIDE = {
+    "data": {"errors", "data"},
+    "evaluation": {"errors", "evaluation"},
+    "visualize": {"errors", "data", "visualize"},
+}
+TORCH_ALONE = ["errors", "transforms", "kernels", "blocks", "insertion", "cost"]
+
+
+def part_of(path):
+    """First name below the package: "blocks" for blocks/spectral.py, "cli" for cli.py."""
+    parts = path.relative_to(PACKAGE).with_suffix("").parts
+    return "" if parts == ("__init__",) else parts[0]
+
+
+def imported(path):
+    """Absolute names of all modules imported anywhere in a file, and whether at its top level.
+
+    For ``from a.b import c`` both ``a.b`` and ``a.b.c`` are given, as c may be a module.
+    """
+    tree = ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
+    top_level = set(map(id, tree.body))
+    package = ("spectral_residual", *path.relative_to(PACKAGE).parent.parts)
+    for node in ast.walk(tree):
+        at_top = id(node) in top_level
+        if isinstance(node, ast.Import):
+            yield from ((alias.name, at_top) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = package[: len(package) - node.level + 1] if node.level else ()
+            module = ".".join([*base, *([node.module] if node.module else [])])
+            yield from ((f"{module}.{alias.name}", at_top) for alias in node.names)
+
+
+def own_imports(path):
+    """Parts of the package that a file imports."""
+    for name, _ in imported(path):
+        names = name.split(".")
+        if names[0] == "spectral_residual":
+            yield names[1] if len(names) > 1 else ""
+
+
+def allowed(part, target):
+    if part in BESIDE:
+        return target in BESIDE[part]
+    rank = RANKS.get(part, APPLICATIONS)
+    if target in BESIDE:
+        return rank >= RANKS["tasks"]
+    if rank == APPLICATIONS:
+        return target != "cli"
+    return target == part or RANKS.get(target, APPLICATIONS) < rank
+
+
+def test_the_parser_sees_imports():
+    """The check below can fail: relative, absolute and inner imports are all found."""
+    blocks = set(own_imports(PACKAGE / "blocks" / "__init__.py"))
+    assert {"errors", "transforms", "blocks"} <= blocks
+    assert {"tasks", "errors"} <= set(own_imports(PACKAGE / "cli.py"))
+    assert set(own_imports(PACKAGE / "insertion.py")) == {"blocks", "errors"}
+    assert {part_of(path) for path in SOURCES} >= {"", *RANKS, *BESIDE}
+
+
+def test_the_rule_refuses():
+    assert allowed("blocks", "transforms")
+    assert allowed("models", "cost")
+    assert allowed("cli", "report")
+    assert allowed("tasks", "visualize")
+    assert not allowed("transforms", "blocks")
+    assert not allowed("kernels", "blocks")
+    assert not allowed("blocks", "insertion")
+    assert not allowed("models", "data")
+    assert not allowed("models", "report")
+    assert not allowed("data", "transforms")
+    assert not allowed("evaluation", "models")
+    assert not allowed("tasks", "cli")
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_import_order(path):
+    part = part_of(path)
+    if part == "":
+        assert set(own_imports(path)) <= {"blocks", "insertion", "transforms"}
+        return
+    wrong = {target for target in own_imports(path) if not allowed(part, target)}
+    assert not wrong, f"{part} must not import {sorted(wrong)}"
+
+
+@pytest.mark.parametrize("part", TORCH_ALONE)
+def test_the_first_part_needs_torch_alone(part):
+    """Triton, imported on demand, is the one exception: never at the top of a file."""
+    for path in (path for path in SOURCES if part_of(path) == part):
+        for name, at_top in imported(path):
+            top = name.split(".")[0]
+            known = top in {"torch", "spectral_residual"} or top in sys.stdlib_module_names
+            on_demand = part == "kernels" and top == "triton" and not at_top
+            assert known or on_demand, f"{path.name} imports {name}"
+
+
+def test_import_loads_torch_and_nothing_else():
+    program = (
+        "import json, sys, torch\n"
+        "before = set(sys.modules)\n"
+        "import spectral_residual\n"
+        "print(json.dumps(sorted(set(sys.modules) - before)))"
+    )
+    result = subprocess.run(
+        [sys.executable, "-W", "error", "-c", program], capture_output=True, text=True, check=True
+    )
+    loaded = {name.split(".")[0] for name in json.loads(result.stdout)}
+    own = {name for name in loaded if name not in sys.stdlib_module_names and name != "torch"}
+    assert own == {"spectral_residual"}
+    names = (name.split(".") for name in json.loads(result.stdout))
+    parts = {name[1] for name in names if name[0] == "spectral_residual" and len(name) > 1}
+    assert parts == {"blocks", "errors", "insertion", "kernels", "transforms"}
+
+
+def test_public_names():
+    for name in spectral_residual.__all__:
+        assert hasattr(spectral_residual, name)
+    assert sorted(spectral_residual.__all__) == sorted(set(spectral_residual.__all__))
