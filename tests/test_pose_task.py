@@ -166,7 +166,9 @@ def test_checkpoint_builds_the_network_again_and_refuses_others(root, tmp_path):
     other = make_task(data, SMALL)
     with pytest.raises(ValueError, match="network.block: 'srl-fft' in the checkpoint, None here"):
         make_trainer(tmp_path).validate(other, datamodule=data, ckpt_path=path, weights_only=True)
-    renamed = make_data(root, joints=Joints(sigmas=SIGMAS, flip_pairs=[("left_hand", "right_hand")]))
+    renamed = make_data(
+        root, joints=Joints(sigmas=SIGMAS, flip_pairs=[("left_hand", "right_hand")])
+    )
     stranger = make_task(renamed, WITH_BLOCKS)
     with pytest.raises(ValueError, match=r"skeleton\.flip_pairs"):
         make_trainer(tmp_path).validate(

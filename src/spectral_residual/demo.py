@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import platform
 import statistics
 import time
@@ -56,14 +57,18 @@ class History(lightning.Callback):
         self.validation: list[tuple[float, float]] = []
         self.images_per_second: list[float] = []
 
-    def on_train_epoch_end(self, trainer: lightning.Trainer, _: lightning.LightningModule) -> None:
+    def on_train_epoch_end(
+        self, trainer: lightning.Trainer, pl_module: lightning.LightningModule
+    ) -> None:
         """Note the epoch's values."""
-        epoch = trainer.current_epoch + 1
-        values = trainer.callback_metrics
-        self.losses.append((epoch, float(values["train/loss_epoch"])))
-        self.images_per_second.append(float(values["train/images_per_second"]))
+        loss = float(trainer.callback_metrics["train/loss_epoch"])
+        self.losses.append((trainer.current_epoch + 1, loss))
+        if isinstance(pl_module, PoseTask):
+            self.images_per_second.append(pl_module.images_per_second)
 
-    def on_validation_end(self, trainer: lightning.Trainer, _: lightning.LightningModule) -> None:
+    def on_validation_end(
+        self, trainer: lightning.Trainer, pl_module: lightning.LightningModule
+    ) -> None:
         """Note AP."""
         if not trainer.sanity_checking and "val/AP" in trainer.callback_metrics:
             ap = float(trainer.callback_metrics["val/AP"])
@@ -91,8 +96,10 @@ def run_demo(output: Path, size: DemoSize, blocks: Sequence[str], seed: int) -> 
     """
     precision = "bf16-mixed" if has_fast_bfloat16() else "32-true"
     data_folder = output / "data"
-    generate_dataset(
-        data_folder, train_images=size.train_images, val_images=size.val_images, seed=seed
+    print(
+        generate_dataset(
+            data_folder, train_images=size.train_images, val_images=size.val_images, seed=seed
+        )
     )
     tasks: dict[str, PoseTask] = {}
     runs: list[RunSummary] = []
@@ -100,7 +107,9 @@ def run_demo(output: Path, size: DemoSize, blocks: Sequence[str], seed: int) -> 
         name = "SimpleBaseline" if block is None else f"+ {block}"
         print(f"\n{name}: {size.epochs} epochs, {precision}", flush=True)
         network = NETWORK if block is None else replace(NETWORK, block=block)
-        task, history = _train(network, data_folder, output / name.strip("+ "), size, precision, seed)
+        task, history = _train(
+            network, data_folder, output / name.strip("+ "), size, precision, seed
+        )
         cost = measure_cost(task.network, (3, *INPUT_SIZE))
         tasks[name] = task
         runs.append(
@@ -181,9 +190,10 @@ def _train(
     steps = size.epochs * len(data.train_dataloader())
     task = PoseTask(
         network,
-        optimizer=lambda p: AdamW(p, lr=2e-3, weight_decay=0.01),
+        optimizer=lambda p: AdamW(p, lr=2e-3, weight_decay=0.01, eps=1e-15),
         lr_scheduler=lambda o: OneCycleLR(o, max_lr=2e-3, total_steps=steps),
         schedule_interval="step",
+        sigma=2.0,
         input_size=INPUT_SIZE,
         skeleton=data.skeleton,
     )
@@ -247,6 +257,7 @@ def _enlarged(image: np.ndarray) -> np.ndarray:
 
 def pose(arguments: list[str]) -> int:
     """Command line of ``srl demo pose``."""
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     from .blocks import BLOCKS
 
     parser = argparse.ArgumentParser(prog="srl demo pose", description=__doc__)

@@ -94,7 +94,9 @@ class PoseTask(lightning.LightningModule):
         self.network = build_network(network, skeleton, self.input_size)
         heatmap_size = (self.input_size[0] // HEATMAP_STRIDE, self.input_size[1] // HEATMAP_STRIDE)
         self.codec = HeatmapCodec(
-            self.input_size, heatmap_size, default_sigma(self.input_size) if sigma is None else sigma
+            self.input_size,
+            heatmap_size,
+            default_sigma(self.input_size) if sigma is None else sigma,
         )
         self.pck = PCK(evaluation.pck_threshold, skeleton.num_joints)
         self.metrics: dict[str, float] = {}
@@ -150,9 +152,14 @@ class PoseTask(lightning.LightningModule):
         """Stop the clock, so that validation is not counted."""
         self._epoch_seconds = time.perf_counter() - self._epoch_start
 
+    @property
+    def images_per_second(self) -> float:
+        """Training images per second of the last epoch, waiting for the loader included."""
+        return self._epoch_images / self._epoch_seconds
+
     def on_train_epoch_end(self) -> None:
-        """Log images per second of training, waiting for the loader included."""
-        self.log("train/images_per_second", self._epoch_images / self._epoch_seconds)
+        """Log the epoch's speed."""
+        self.log("train/images_per_second", self.images_per_second)
 
     def on_validation_epoch_start(self) -> None:
         """Forget earlier predictions."""

@@ -100,7 +100,9 @@ def measure_speed(cli: Any, *, rounds: int, steps: int) -> SpeedReport:
             if name != "step":
                 _drain(loader, batches)
             times[name].append(_seconds(job, steps, device))
-    rates = {n: statistics.median(loader.batch_size * steps / t for t in ts) for n, ts in times.items()}
+    rates = {
+        n: statistics.median(loader.batch_size * steps / t for t in ts) for n, ts in times.items()
+    }
     pairs = zip(times["step"], times["training"], strict=True)
     return SpeedReport(
         **rates,
