@@ -8,9 +8,9 @@ from pathlib import Path
 
 import lightning
 import torch
-from keypoint_files import SIGMAS
 from torch.optim import SGD
 
+from keypoint_files import SIGMAS
 from spectral_residual.data import Joints, KeypointDataModule, Loading, Split
 from spectral_residual.tasks import PoseNetwork, PoseTask
 

@@ -29,7 +29,7 @@ def write_split(root: Path, split: str, images: int, seed: int, people: int = 1)
             v[0] = 2
             for point, colour, seen in zip(points, COLOURS, v, strict=True):
                 if seen:
-                    at = tuple(int(round(c * 16)) for c in point)
+                    at = tuple(round(c * 16) for c in point)
                     cv2.circle(picture, at, 16 * 4, colour[::-1], -1, cv2.LINE_AA, 4)
             low, high = points[v > 0].min(0) - 6, points[v > 0].max(0) + 6
             annotations.append(

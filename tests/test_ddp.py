@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from keypoint_files import write_split
 
 SCRIPT = Path(__file__).with_name("ddp_training.py")

@@ -7,8 +7,8 @@ import json
 import numpy as np
 import pytest
 import torch
-from keypoint_files import COLOURS, NAMES, SIGMAS, write_split
 
+from keypoint_files import COLOURS, NAMES, SIGMAS, write_split
 from spectral_residual.data import AugmentConfig, Joints, KeypointDataModule, Loading, Split
 from spectral_residual.data.images import ImageError
 from spectral_residual.data.keypoints import EpochSampler, list_images, normalise
@@ -64,7 +64,7 @@ def test_joints_lie_where_the_picture_shows_them(root, split):
                     continue
                 at = {}
                 for name, dot in (("same", joint), ("mirrored", swapped[joint])):
-                    close = image[int(round(y)), int(round(x))].astype(int)
+                    close = image[round(y), round(x)].astype(int)
                     if np.abs(close - COLOURS[dot]).sum() < 90:
                         at[name] = np.abs(dot_centre(image, COLOURS[dot]) - [x, y]).max()
                 assert at, f"no dot at joint {joint} of sample {index}"

@@ -9,10 +9,10 @@ import lightning
 import numpy as np
 import pytest
 import torch
-from keypoint_files import NAMES, SIGMAS, write_split
 from torch.optim import AdamW
 from torch.optim.lr_scheduler import StepLR
 
+from keypoint_files import NAMES, SIGMAS, write_split
 from spectral_residual.data import AugmentConfig, Joints, KeypointDataModule, Loading, Split
 from spectral_residual.data.module import PredictSource
 from spectral_residual.tasks import PoseEvaluation, PoseNetwork, PoseTask, load_pose_network

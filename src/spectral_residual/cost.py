@@ -6,20 +6,22 @@ Two accountings that are never mixed:
     The rules that reproduce the paper's tables: one operation is one multiply-accumulate of a
     convolution or linear layer, as ``weight.numel() * output positions`` (for a deconvolution
     too, which over-counts it by stride squared); a transform costs ``C H W log2(H W)`` or
-    ``C H W (H + W)`` each way; only parameters of convolutions, linear layers, batch
-    normalisation and of a learnable transform count. GFLOPs are operations / 2^30.
+    ``C H W (H + W)`` each way, a matrix product of attention its full size; only parameters of
+    convolutions, linear layers, batch normalisation and of a learnable transform count, those
+    of a module that is called twice twice. GFLOPs are operations / 2^30.
 ``"exact"``
-    True multiply-accumulates of convolutions, deconvolutions and linear layers, transforms as
-    above, and every parameter.
+    True multiply-accumulates of convolutions, deconvolutions and linear layers, transforms and
+    attention as above, and every parameter once.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 from torch import Tensor, nn
 
-from .blocks import SRLBlock
 from .errors import unknown_name
 from .insertion import meta_copy, run_on_meta
 from .transforms import Transform
@@ -28,6 +30,7 @@ ACCOUNTINGS = ("paper", "exact")
 
 _CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 _DECONVOLUTIONS = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
+_LAYERS = (*_CONVOLUTIONS, *_DECONVOLUTIONS, nn.Linear)
 _NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 
 
@@ -80,21 +83,41 @@ def measure_cost(model: nn.Module, input_size: tuple[int, ...], accounting: str 
         raise unknown_name("accounting", accounting, ACCOUNTINGS)
     skeleton = meta_copy(model).eval()
     operations: list[float] = []
+    parameters: list[int] = []
+
+    def count_layer(module: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> None:
+        operations.append(_layer_operations(module, args[0], output, accounting))
+
+    def count_block(module: Any, args: tuple[Tensor, ...], output: Tensor) -> None:
+        shape = tuple(args[0].shape)
+        operations.append(shape[0] * module.extra_operations(shape))
+
+    def count_parameters(module: nn.Module, args: object, output: object) -> None:
+        parameters.extend(p.numel() for p in module.parameters(recurse=False))
+
     for module in skeleton.modules():
-        if isinstance(module, (*_CONVOLUTIONS, *_DECONVOLUTIONS, nn.Linear, SRLBlock)):
-            module.register_forward_hook(
-                lambda module, args, output: operations.append(
-                    _layer_operations(module, args[0], output, accounting)
-                )
-            )
+        if isinstance(module, _LAYERS):
+            module.register_forward_hook(count_layer)
+        if isinstance(module, (*_LAYERS, *_NORMS, Transform)):
+            module.register_forward_hook(count_parameters)
+    for block in _blocks(skeleton):
+        block.register_forward_hook(count_block)
     run_on_meta(skeleton, input_size)
-    return Cost(sum(operations), _parameters(model, accounting), accounting)
+    if accounting == "exact":
+        parameters = [p.numel() for p in model.parameters()]
+    return Cost(sum(operations), sum(parameters), accounting)
+
+
+def _blocks(module: nn.Module) -> Iterator[nn.Module]:
+    """Outermost modules that state operations of their own."""
+    if hasattr(module, "extra_operations"):
+        yield module
+        return
+    for child in module.children():
+        yield from _blocks(child)
 
 
 def _layer_operations(module: nn.Module, inputs: Tensor, output: Tensor, accounting: str) -> float:
-    if isinstance(module, SRLBlock):
-        size = (inputs.shape[-2], inputs.shape[-1])
-        return inputs.shape[0] * 2 * module.transform.operations(inputs.shape[1], size)
     weight = module.weight
     if not isinstance(weight, Tensor):
         raise TypeError(f"{type(module).__name__} has no weight tensor")
@@ -103,11 +126,3 @@ def _layer_operations(module: nn.Module, inputs: Tensor, output: Tensor, account
     at_input = isinstance(module, _DECONVOLUTIONS) and accounting == "exact"
     maps = inputs if at_input else output
     return weight.numel() * maps.shape[0] * maps.shape[2:].numel()
-
-
-def _parameters(model: nn.Module, accounting: str) -> int:
-    if accounting == "exact":
-        return sum(p.numel() for p in model.parameters())
-    counted = (*_CONVOLUTIONS, *_DECONVOLUTIONS, *_NORMS, nn.Linear, Transform)
-    owned = [m.parameters(recurse=False) for m in model.modules() if isinstance(m, counted)]
-    return sum({id(p): p.numel() for parameters in owned for p in parameters}.values())

@@ -11,6 +11,7 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 import lightning
 import numpy as np
@@ -28,7 +29,10 @@ from .report import Picture, RunSummary, filter_figure, summary_table, write_rep
 from .tasks import PoseNetwork, PoseTask
 from .visualize import contact_sheet, draw_poses
 
-INPUT_SIZE = (128, 96)
+Precision = Literal["bf16-mixed", "32-true"]
+
+INPUT_SIZE = (96, 64)
+DRAWN_SCORE = 0.1
 NETWORK = PoseNetwork(backbone="resnet18", deconv_channels=128)
 
 
@@ -69,8 +73,8 @@ class History(lightning.Callback):
     def on_validation_end(
         self, trainer: lightning.Trainer, pl_module: lightning.LightningModule
     ) -> None:
-        """Note AP."""
-        if not trainer.sanity_checking and "val/AP" in trainer.callback_metrics:
+        """Note AP, while training."""
+        if trainer.state.fn == "fit" and "val/AP" in trainer.callback_metrics:
             ap = float(trainer.callback_metrics["val/AP"])
             self.validation.append((trainer.current_epoch + 1, ap))
 
@@ -94,7 +98,7 @@ def run_demo(output: Path, size: DemoSize, blocks: Sequence[str], seed: int) -> 
     Path
         The report.
     """
-    precision = "bf16-mixed" if has_fast_bfloat16() else "32-true"
+    precision: Precision = "bf16-mixed" if has_fast_bfloat16() else "32-true"
     data_folder = output / "data"
     print(
         generate_dataset(
@@ -145,7 +149,7 @@ def run_demo(output: Path, size: DemoSize, blocks: Sequence[str], seed: int) -> 
             "Data": f"{size.train_images} + {size.val_images} generated images, seed {seed}",
             "Training": f"{size.epochs} epochs, batch 32, AdamW, one-cycle rate, {precision}",
             "Input": f"{INPUT_SIZE[0]}x{INPUT_SIZE[1]} (H x W)",
-            "Milliseconds per image": "inference in float32, batch 8, medians of interleaved rounds",
+            "Milliseconds per image": "float32 inference, batch 8, medians of interleaved rounds",
             "Device": f"{platform.machine()} CPU, {torch.get_num_threads()} threads",
             "Versions": f"Python {platform.python_version()}, torch {torch.__version__}",
         },
@@ -176,7 +180,12 @@ def inference_milliseconds(
 
 
 def _train(
-    network: PoseNetwork, data_folder: Path, output: Path, size: DemoSize, precision: str, seed: int
+    network: PoseNetwork,
+    data_folder: Path,
+    output: Path,
+    size: DemoSize,
+    precision: Precision,
+    seed: int,
 ) -> tuple[PoseTask, History]:
     lightning.seed_everything(seed, verbose=False)
     data = KeypointDataModule(
@@ -238,10 +247,12 @@ def _pictures(tasks: dict[str, PoseTask], data_folder: Path, count: int = 12) ->
     return [
         Picture(
             title=name,
-            caption="left side orange, right side blue; joints with a score above 0.2",
+            caption=f"left side orange, right side blue; joints with a score above {DRAWN_SCORE}",
             image=contact_sheet(
                 [
-                    draw_poses(_enlarged(image.numpy()), 2 * p[None] + 0.5, s[None], COCO)
+                    draw_poses(
+                        _enlarged(image.numpy()), 2 * p[None] + 0.5, s[None], COCO, DRAWN_SCORE
+                    )
                     for image, p, s in zip(images, joints, scores, strict=True)
                 ],
                 columns=6,

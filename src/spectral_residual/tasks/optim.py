@@ -28,7 +28,8 @@ def parameter_groups(model: nn.Module) -> list[dict[str, Any]]:
         if isinstance(module, (SpectralReLU, LearnableOrthogonal))
         for p in module.parameters(recurse=False)
     }
-    decayed, kept = [], []
+    decayed: list[nn.Parameter] = []
+    kept: list[nn.Parameter] = []
     for parameter in model.parameters():
         if parameter.requires_grad:
             is_kept = parameter.dim() <= 1 or id(parameter) in exempt

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import lightning
@@ -11,6 +12,16 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 
 from ..data.module import KeypointDataModule
 from .pose import PoseTask
+
+
+_HARMLESS_WARNINGS = (
+    "LightningCLI's args parameter",
+    "predict returned None",
+    "The dirpath has changed from",
+    ".*is not supported by the model summary",
+    r".*treespec, LeafSpec",
+    ".*does not have many workers",
+)
 
 
 class PoseCLI(LightningCLI):
@@ -35,6 +46,8 @@ def pose_cli(arguments: list[str], run: bool = True) -> PoseCLI:
     run : bool
         False only builds ``cli.trainer``, ``cli.model`` and ``cli.datamodule``.
     """
+    for message in _HARMLESS_WARNINGS:
+        warnings.filterwarnings("ignore", message=message)
     torch.set_float32_matmul_precision("high")
     return PoseCLI(
         PoseTask,

@@ -15,8 +15,9 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
+from rich.console import Console
+from rich.progress import track
 from torch import Tensor
-from tqdm import tqdm
 
 from ..data.heatmap import keypoint_mse
 from .pose import PoseTask
@@ -95,7 +96,7 @@ def measure_speed(cli: Any, *, rounds: int, steps: int) -> SpeedReport:
     times: dict[str, list[float]] = {name: [] for name in jobs}
     for _ in range(3):
         step(kept)
-    for _ in tqdm(range(rounds), desc="rounds", unit="round"):
+    for _ in track(range(rounds), "measuring", console=Console(stderr=True)):
         for name, job in jobs.items():
             if name != "step":
                 _drain(loader, batches)

@@ -1,0 +1,188 @@
+"""The command line, as a user types it."""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+
+import pytest
+import yaml
+
+from keypoint_files import SIGMAS, write_split
+from spectral_residual.cli import main
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    root = tmp_path_factory.mktemp("dots")
+    write_split(root, "train", 16, seed=1)
+    write_split(root, "val", 6, seed=2)
+    boxes = [
+        {"image_id": i + 1, "category_id": 1, "bbox": [5.0, 5.0, 80.0, 80.0], "score": 0.9 - i / 9}
+        for i in range(6)
+        for _ in range(2)
+    ]
+    (root / "boxes.json").write_text(json.dumps(boxes))
+    return root
+
+
+@pytest.fixture
+def config(root, tmp_path):
+    """Writes a configuration file with changes and gives its path."""
+
+    def write(**changes):
+        content = {
+            "data": {
+                "root": str(root),
+                "train": {"annotations": "train.json", "images": "train"},
+                "val": {"annotations": "val.json", "images": "val"},
+                "input_size": [64, 64],
+                "joints": {"sigmas": SIGMAS},
+                "loading": {"batch_size": 8, "workers": 0},
+            },
+            "model": {"network": {"backbone": "resnet18", "deconv_channels": 8}},
+            "trainer": {
+                "accelerator": "cpu",
+                "max_epochs": 1,
+                "enable_progress_bar": False,
+                "default_root_dir": str(tmp_path / "runs"),
+            },
+        }
+        for key, value in changes.items():
+            *path, last = key.split("__")
+            place = content
+            for step in path:
+                place = place.setdefault(step, {})
+            place[last] = value
+        file = tmp_path / "config.yaml"
+        file.write_text(yaml.safe_dump(content))
+        return str(file)
+
+    return write
+
+
+def test_fit_validate_test_predict(config, root, tmp_path, capsys):
+    path = config(
+        model__network__block="srl-fft",
+        data__test={"annotations": "val.json", "images": "val", "detections": "boxes.json"},
+    )
+    assert main(["pose", "fit", "--config", path]) == 0
+    run = tmp_path / "runs/lightning_logs/version_0"
+    checkpoint = run / "checkpoints/last.ckpt"
+    assert checkpoint.is_file()
+    assert (run / "config.yaml").is_file()
+    assert any(p.name.startswith("events.out.tfevents") for p in run.iterdir())
+
+    more = ["--config", path, "--ckpt_path", str(checkpoint)]
+    capsys.readouterr()
+    assert main(["pose", "validate", *more]) == 0
+    printed = capsys.readouterr().out
+    assert "AP75" in printed
+    assert "PCK@0.1" in printed
+    assert main(["pose", "test", *more]) == 0
+    printed = capsys.readouterr().out
+    assert "AP75" in printed
+    assert "PCK" not in printed
+    (results,) = tmp_path.glob("runs/**/results_test.json")
+    assert len(json.loads(results.read_text())) == 6, "equal boxes give one pose after OKS-NMS"
+    assert main(["pose", "predict", *more, "--data.predict.images", str(root / "val")]) == 0
+    (overlays,) = tmp_path.glob("runs/**/overlays")
+    assert len(list(overlays.iterdir())) == 6
+    assert "predictions/results.json" in capsys.readouterr().out
+
+
+def test_resume(config, tmp_path):
+    path = config()
+    assert main(["pose", "fit", "--config", path]) == 0
+    checkpoint = tmp_path / "runs/lightning_logs/version_0/checkpoints/last.ckpt"
+    more = ["--ckpt_path", str(checkpoint), "--trainer.max_epochs", "2"]
+    assert main(["pose", "fit", "--config", path, *more]) == 0
+    assert (tmp_path / "runs/lightning_logs/version_1/checkpoints/last.ckpt").is_file()
+
+
+def test_several_configurations_are_merged(config, tmp_path, capsys):
+    block = tmp_path / "block.yaml"
+    block.write_text("model: {network: {block: srl-dct}}")
+    with pytest.raises(SystemExit, match="0"):
+        main(["pose", "fit", "--config", config(), "--config", str(block), "--print_config"])
+    network = yaml.safe_load(capsys.readouterr().out)["model"]["network"]
+    assert network["block"] == "srl-dct"
+    assert network["backbone"] == "resnet18"
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"model__network__block": "srl-ftt"}, "did you mean 'srl-fft'"),
+        (
+            {"model__network": {"backbone": "resnet18", "block": "a2", "block_after": ["d4"]}},
+            "unknown module 'd4'; did you mean",
+        ),
+        (
+            {
+                "model__network": {
+                    "backbone": "resnet18", "block": "srl-fft", "block_options": {"grups": 2},
+                }
+            },
+            "did you mean 'groups'",
+        ),
+        ({"model__network__backbone": "resnet19"}, "did you mean 'resnet1"),
+        ({"model__network__weights": "none.pth"}, "no weights file none.pth"),
+        ({"data__input_size": [60, 64]}, "height must be a multiple of 32.*60x64"),
+        ({"data__root": "nowhere"}, "data.root: no folder nowhere"),
+        ({"data__val__annotations": "none.json"}, "none.json"),
+        ({"data__train__images": "nowhere"}, "data.train.images: no folder .*nowhere"),
+        ({"data__joints__sigmas": None}, "sigma"),
+    ],
+)  # fmt: skip
+def test_wrong_settings_end_with_a_clear_error(config, capsys, monkeypatch, changes, message):
+    monkeypatch.setattr(logging, "raiseExceptions", False)
+    path = config(trainer__fast_dev_run=True, **changes)
+    try:
+        status = main(["pose", "fit", "--config", path])
+    except SystemExit as stop:
+        status = stop.code
+    assert status == 2
+    errors = capsys.readouterr().err
+    assert re.search(message, errors), errors
+    assert "Traceback" not in errors
+
+
+def test_wrong_checkpoint(config, tmp_path, capsys):
+    path = config()
+    assert main(["pose", "fit", "--config", path]) == 0
+    checkpoint = tmp_path / "runs/lightning_logs/version_0/checkpoints/last.ckpt"
+    other = config(model__network__block="srl-fft")
+    assert main(["pose", "validate", "--config", other, "--ckpt_path", str(checkpoint)]) == 2
+    assert "network.block: None in the checkpoint, 'srl-fft' here" in capsys.readouterr().err
+    assert main(["pose", "validate", "--config", other, "--ckpt_path", "absent.ckpt"]) == 2
+    assert "absent.ckpt" in capsys.readouterr().err
+
+
+def test_speed(config, capsys):
+    arguments = ["--config", config(), "--rounds", "1", "--steps", "1", "--json"]
+    assert main(["pose", "speed", *arguments]) == 0
+    report = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert min(report[key] for key in ("loader", "step", "training", "ratio")) > 0
+    assert report["batch_size"] == 8
+    assert main(["pose", "speed", "--config", config(), "--rounds", "0"]) == 2
+
+
+@pytest.mark.parametrize("arguments", [[], ["--help"], ["pose", "--help"], ["demo"]])
+def test_help(arguments, capsys):
+    assert main(arguments) == 0
+    assert "srl pose fit" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["pos"], "did you mean 'pose'"),
+        (["pose", "fitt"], "did you mean 'fit'"),
+        (["demo", "pose", "--blocks", "srl-ff"], "did you mean 'srl-fft'"),
+    ],
+)
+def test_misspelt_commands(arguments, message, capsys):
+    assert main(arguments) == 2
+    assert message in capsys.readouterr().err
