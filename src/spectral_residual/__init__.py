@@ -9,7 +9,7 @@ Importing this package needs torch and nothing else.
 
 from __future__ import annotations
 
-from .blocks import BLOCKS, SpectralReLU, SRLBlock, create_block
+from .blocks import BLOCKS, VIDEO_BLOCKS, SpectralReLU, SRLBlock, SRLVideoBlock, create_block
 from .insertion import insert_blocks, output_shapes
 from .transforms import (
     TRANSFORMS,
@@ -25,10 +25,12 @@ __version__ = "0.1.0"
 __all__ = [
     "BLOCKS",
     "TRANSFORMS",
+    "VIDEO_BLOCKS",
     "FixedOrthogonalTransform",
     "FourierTransform",
     "LearnableOrthogonal",
     "SRLBlock",
+    "SRLVideoBlock",
     "SpectralReLU",
     "Transform",
     "__version__",

@@ -1,6 +1,6 @@
 """Parameters and operations of a network, counted without computing.
 
-Two accountings that are never mixed:
+Accountings that are never mixed:
 
 ``"paper"``
     The rules that reproduce the paper's tables: one operation is one multiply-accumulate of a
@@ -9,15 +9,22 @@ Two accountings that are never mixed:
     ``C H W (H + W)`` each way, a matrix product of attention its full size; only parameters of
     convolutions, linear layers, batch normalisation and of a learnable transform count, those
     of a module that is called twice twice. GFLOPs are operations / 2^30.
+``"paper+bn"``
+    The same, and 2 operations for every element that a batch normalisation returns, as in the
+    paper's table 8.
 ``"exact"``
     True multiply-accumulates of convolutions, deconvolutions and linear layers, transforms and
     attention as above, and every parameter once.
+
+Operations are found in layers and in blocks that state their own (``extra_operations``); what
+a network computes by functions alone, such as the attention of a transformer, is not seen.
 """
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from torch import Tensor, nn
@@ -26,12 +33,35 @@ from .errors import unknown_name
 from .insertion import meta_copy, run_on_meta
 from .transforms import Transform
 
-ACCOUNTINGS = ("paper", "exact")
+ACCOUNTINGS = ("paper", "paper+bn", "exact")
 
 _CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 _DECONVOLUTIONS = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 _LAYERS = (*_CONVOLUTIONS, *_DECONVOLUTIONS, nn.Linear)
 _NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
+
+
+@dataclass(frozen=True)
+class LayerCost:
+    """Share of one module in the cost of a network.
+
+    Attributes
+    ----------
+    name : str
+        As in ``model.named_modules()``; empty for the network itself.
+    type : str
+        Name of its class.
+    operations : float
+        Multiply-accumulates of the module itself, without its children, in all its calls; for a
+        block, of its transforms or matrix products.
+    parameters : int
+        Parameters of the module itself, without its children, by the accounting.
+    """
+
+    name: str
+    type: str
+    operations: float
+    parameters: int
 
 
 @dataclass(frozen=True)
@@ -45,12 +75,16 @@ class Cost:
     parameters : int
         Number of parameters, by the stated accounting.
     accounting : str
-        ``"paper"`` or ``"exact"``.
+        One of `ACCOUNTINGS`.
+    layers : tuple of LayerCost
+        What the totals are the sums of: all modules with operations or parameters, in the order
+        of ``model.named_modules()``.
     """
 
     operations: float
     parameters: int
     accounting: str
+    layers: tuple[LayerCost, ...] = field(default=(), repr=False)
 
     @property
     def gflops(self) -> float:
@@ -67,7 +101,7 @@ def measure_cost(model: nn.Module, input_size: tuple[int, ...], accounting: str 
         Any network that runs on one tensor (1, \*input_size); it is not changed.
     input_size : tuple of int
         Shape of one input without the batch axis, e.g. ``(3, 256, 192)``.
-    accounting : {"paper", "exact"}
+    accounting : {"paper", "paper+bn", "exact"}
         See the module's text.
 
     Returns
@@ -82,30 +116,57 @@ def measure_cost(model: nn.Module, input_size: tuple[int, ...], accounting: str 
     if accounting not in ACCOUNTINGS:
         raise unknown_name("accounting", accounting, ACCOUNTINGS)
     skeleton = meta_copy(model).eval()
-    operations: list[float] = []
-    parameters: list[int] = []
+    operations: defaultdict[nn.Module, float] = defaultdict(float)
+    parameters: defaultdict[nn.Module, int] = defaultdict(int)
 
     def count_layer(module: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> None:
-        operations.append(_layer_operations(module, args[0], output, accounting))
+        operations[module] += _layer_operations(module, args[0], output, accounting)
+
+    def count_norm(module: nn.Module, args: object, output: Tensor) -> None:
+        operations[module] += 2 * output.numel()
 
     def count_block(module: Any, args: tuple[Tensor, ...], output: Tensor) -> None:
         shape = tuple(args[0].shape)
-        operations.append(shape[0] * module.extra_operations(shape))
+        operations[module] += shape[0] * module.extra_operations(shape)
 
     def count_parameters(module: nn.Module, args: object, output: object) -> None:
-        parameters.extend(p.numel() for p in module.parameters(recurse=False))
+        parameters[module] += sum(p.numel() for p in module.parameters(recurse=False))
 
     for module in skeleton.modules():
         if isinstance(module, _LAYERS):
             module.register_forward_hook(count_layer)
+        if isinstance(module, _NORMS) and accounting == "paper+bn":
+            module.register_forward_hook(count_norm)
         if isinstance(module, (*_LAYERS, *_NORMS, Transform)):
             module.register_forward_hook(count_parameters)
     for block in _blocks(skeleton):
         block.register_forward_hook(count_block)
     run_on_meta(skeleton, input_size)
     if accounting == "exact":
-        parameters = [p.numel() for p in model.parameters()]
-    return Cost(sum(operations), sum(parameters), accounting)
+        parameters = _own_parameters(skeleton)
+    layers = tuple(
+        LayerCost(name, type(module).__name__, operations[module], parameters[module])
+        for name, module in skeleton.named_modules()
+        if operations[module] or parameters[module]
+    )
+    return Cost(
+        sum(layer.operations for layer in layers),
+        sum(layer.parameters for layer in layers),
+        accounting,
+        layers,
+    )
+
+
+def _own_parameters(model: nn.Module) -> defaultdict[nn.Module, int]:
+    """Parameters of every module without its children; shared ones of the first that has them."""
+    counts: defaultdict[nn.Module, int] = defaultdict(int)
+    seen: set[int] = set()
+    for module in model.modules():
+        for parameter in module.parameters(recurse=False):
+            if id(parameter) not in seen:
+                seen.add(id(parameter))
+                counts[module] += parameter.numel()
+    return counts
 
 
 def _blocks(module: nn.Module) -> Iterator[nn.Module]:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
 
-from .blocks import create_block
+from .blocks import MapSize, create_block
 from .errors import unknown_name
 
 Shape = tuple[int, ...]
@@ -47,7 +47,8 @@ def insert_blocks(
         Any network that runs on one tensor (N, \*input_size).
     after : sequence of str
         Names as in ``model.named_modules()``, e.g. ``["layer3", "layer4"]``. Their outputs must
-        be feature maps (N, C, H, W).
+        be feature maps (N, C, H, W), or of videos (N, C, T, H, W), for which the block is built
+        with the size (T, H, W).
     block : str, default "srl-fft"
         Name for `create_block`.
     input_size : tuple of int
@@ -64,8 +65,8 @@ def insert_blocks(
     ------
     ValueError
         If a module name, the block or an option is unknown (the nearest is suggested), no module
-        is named, a module's output is not a feature map, or the network does not run at this
-        input size.
+        is named, a module's output is not a feature map, or that of a video and the block not
+        defined for videos, or the network does not run at this input size.
     TypeError
         If `after` is a string.
     """
@@ -80,12 +81,13 @@ def insert_blocks(
     blocks = []
     for name in after:
         target, shape = model.get_submodule(name), shapes[name]
-        if len(shape) != 4:
+        if len(shape) not in (4, 5):
             raise ValueError(
-                f"the output of module {name!r} must be a feature map (N, C, H, W), "
-                f"got shape {tuple(shape)}"
+                f"the output of module {name!r} must be a feature map (N, C, H, W) or "
+                f"(N, C, T, H, W), got shape {tuple(shape)}"
             )
-        new = create_block(block, shape[1], (shape[2], shape[3]), **dict(options or {}))
+        size = cast(MapSize, shape[2:])
+        new = create_block(block, shape[1], size, **dict(options or {}))
         weights = (p for module in (target, model) for p in module.parameters())
         reference = next((p for p in weights if p.is_floating_point()), None)
         if reference is not None:

@@ -10,18 +10,23 @@ from typing import Any
 from torch import nn
 
 from ..errors import unknown_name
-from ..transforms import create_transform
+from ..transforms import TRANSFORMS, create_transform
 from ..transforms.base import Size, check_size
 from .compact_generalized import CompactGeneralizedBlock
 from .criss_cross import CrissCrossAttention, RecurrentCrissCrossBlock
 from .double_attention import DoubleAttentionBlock
 from .fast_fourier import FastFourierBlock
 from .global_filter import GlobalFilterBlock
-from .non_local import NonLocalBlock
+from .non_local import NonLocalBlock, check_positive
 from .spectral import SpectralReLU, SRLBlock
+from .spectral_video import SRLVideoBlock
+
+VideoSize = tuple[int, int, int]
+MapSize = Size | VideoSize
+Constructor = Callable[..., nn.Module]
 
 
-def _srl(transform: str) -> Callable[..., nn.Module]:
+def _srl(transform: str) -> Constructor:
     @functools.wraps(SRLBlock, updated=())
     def construct(channels: int, size: Size, **options: Any) -> nn.Module:
         return SRLBlock(channels, size, create_transform(transform, size), **options)
@@ -29,41 +34,55 @@ def _srl(transform: str) -> Callable[..., nn.Module]:
     return construct
 
 
-_CONSTRUCTORS: dict[str, Callable[..., nn.Module]] = {
-    "srl-fft": _srl("fft"),
-    "srl-lo": _srl("lo"),
-    "srl-dct": _srl("dct"),
-    "srl-wht": _srl("wht"),
-    "srl-haar": _srl("haar"),
-    "srl-slant": _srl("slant"),
+def _srl_video(transform: str) -> Constructor:
+    @functools.wraps(SRLVideoBlock, updated=())
+    def construct(channels: int, size: VideoSize, **options: Any) -> nn.Module:
+        frames, height, width = size
+        spectral = create_transform(transform, (height, width))
+        return SRLVideoBlock(channels, (height, width), spectral, frames=frames, **options)
+
+    return construct
+
+
+_FOR_BOTH: dict[str, Constructor] = {
     "non-local": NonLocalBlock,
     "a2": DoubleAttentionBlock,
     "cgnl": CompactGeneralizedBlock,
+}
+_FOR_IMAGES: dict[str, Constructor] = {
+    **{f"srl-{transform}": _srl(transform) for transform in TRANSFORMS},
+    **_FOR_BOTH,
     "rcca": RecurrentCrissCrossBlock,
     "ffc": FastFourierBlock,
     "gfnet": GlobalFilterBlock,
 }
+_FOR_VIDEOS: dict[str, Constructor] = {
+    **{f"srl-{transform}": _srl_video(transform) for transform in TRANSFORMS},
+    **_FOR_BOTH,
+}
 
-BLOCKS: tuple[str, ...] = tuple(_CONSTRUCTORS)
+BLOCKS: tuple[str, ...] = tuple(_FOR_IMAGES)
+VIDEO_BLOCKS: tuple[str, ...] = tuple(_FOR_VIDEOS)
 
 
-def create_block(name: str, channels: int, size: Size, **options: Any) -> nn.Module:
+def create_block(name: str, channels: int, size: MapSize, **options: Any) -> nn.Module:
     """Build a block by name.
 
     Parameters
     ----------
     name : str
-        One of `BLOCKS`. Spectral residual learning, `SRLBlock`: ``srl-fft`` (Fourier),
+        One of `BLOCKS`; for videos, one of `VIDEO_BLOCKS`. Spectral residual learning,
+        `SRLBlock` and, for videos, `SRLVideoBlock`: ``srl-fft`` (Fourier),
         ``srl-lo`` (learnable orthogonal), ``srl-dct``, ``srl-wht`` (Walsh-Hadamard),
         ``srl-haar``, ``srl-slant``. For comparison: ``non-local`` (`NonLocalBlock`), ``a2``
         (`DoubleAttentionBlock`), ``cgnl`` (`CompactGeneralizedBlock`), ``rcca``
         (`RecurrentCrissCrossBlock`), ``ffc`` (`FastFourierBlock`), ``gfnet``
         (`GlobalFilterBlock`).
     channels : int
-        Channels C of the feature map (N, C, H, W) it will get.
-    size : (int, int)
-        Height and width (H, W) of that map, or of the frames of a video. Only the SRL blocks
-        and ``gfnet`` have weights that depend on it.
+        Channels C of the feature map it will get, (N, C, H, W) or (N, C, T, H, W).
+    size : (int, int) or (int, int, int)
+        Height and width (H, W) of that map, or frames, height and width (T, H, W). Only the SRL
+        blocks and ``gfnet`` have weights that depend on it.
     **options
         Keyword-only arguments of the block's class, e.g. for `SRLBlock`: ``reduction``,
         ``groups``, ``kernel_size``, ``order``, ``alpha``.
@@ -71,32 +90,62 @@ def create_block(name: str, channels: int, size: Size, **options: Any) -> nn.Mod
     Returns
     -------
     nn.Module
-        Maps (N, C, H, W) to the same shape, and ``non-local``, ``a2`` and ``cgnl`` also videos
-        (N, C, T, H, W); the identity at the start. Its ``extra_operations(input_shape)`` gives
-        the operations per sample that none of its layers accounts for.
+        Maps (N, C, H, W) or (N, C, T, H, W), as `size` has it, to the same shape (``non-local``,
+        ``a2`` and ``cgnl`` take both); the identity at the start. Its
+        ``extra_operations(input_shape)`` gives the operations per sample that none of its layers
+        accounts for.
 
     Raises
     ------
     ValueError
-        If the name or an option is unknown (the nearest is suggested), or a value is invalid.
+        If the name or an option is unknown (the nearest is suggested), a value is invalid, or
+        the block is not defined for videos and `size` is that of one.
     """
-    check_options(name, options)
-    return _CONSTRUCTORS[name](channels, check_size(size), **options)
+    size = _check_map_size(size)
+    video = len(size) == 3
+    check_options(name, options, video=video)
+    return (_FOR_VIDEOS if video else _FOR_IMAGES)[name](channels, size, **options)
 
 
-def check_options(name: str, options: dict[str, Any]) -> None:
-    """Raise ValueError for a block that does not exist, or an option that it does not have."""
-    if name not in _CONSTRUCTORS:
+def check_options(name: str, options: dict[str, Any], *, video: bool = False) -> None:
+    """Raise ValueError for a block that does not exist, or an option that it does not have.
+
+    Parameters
+    ----------
+    name : str
+        Name for `create_block`.
+    options : dict
+        Options for `create_block`; their values are not looked at.
+    video : bool, default False
+        Whether the block is to be built for videos (N, C, T, H, W).
+    """
+    if name not in BLOCKS:
         raise unknown_name("block", name, BLOCKS)
-    parameters = inspect.signature(_CONSTRUCTORS[name]).parameters.values()
-    known = [p.name for p in parameters if p.kind is inspect.Parameter.KEYWORD_ONLY]
+    if video and name not in VIDEO_BLOCKS:
+        raise ValueError(
+            f"block {name!r} is not defined for videos: expected a size (H, W), got (T, H, W); "
+            f"blocks for videos: {', '.join(VIDEO_BLOCKS)}"
+        )
+    constructor = (_FOR_VIDEOS if video else _FOR_IMAGES)[name]
+    parameters = inspect.signature(constructor).parameters.values()
+    keywords = [p.name for p in parameters if p.kind is inspect.Parameter.KEYWORD_ONLY]
+    known = [keyword for keyword in keywords if keyword != "frames"]  # T of the size
     for option in options:
         if option not in known:
             raise unknown_name(f"option of block {name!r}", option, known)
 
 
+def _check_map_size(size: object) -> MapSize:
+    if isinstance(size, (tuple, list)) and len(size) == 3:
+        frames, *frame = size
+        check_positive("frames", frames)
+        return (frames, *check_size(frame))
+    return check_size(size)
+
+
 __all__ = [
     "BLOCKS",
+    "VIDEO_BLOCKS",
     "CompactGeneralizedBlock",
     "CrissCrossAttention",
     "DoubleAttentionBlock",
@@ -105,6 +154,7 @@ __all__ = [
     "NonLocalBlock",
     "RecurrentCrissCrossBlock",
     "SRLBlock",
+    "SRLVideoBlock",
     "SpectralReLU",
     "check_options",
     "create_block",

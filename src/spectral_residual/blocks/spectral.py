@@ -132,28 +132,17 @@ class SRLBlock(nn.Module):
     ) -> None:
         super().__init__()
         size = check_size(size)
-        groups = transform.default_groups if groups is None else groups
-        _check_channels(channels, reduction, groups, transform.parts)
-        if kernel_size < 1 or kernel_size % 2 == 0:
-            raise ValueError(f"kernel_size must be odd and positive, got {kernel_size}")
-        if order not in ORDERS:
-            raise unknown_name("order of spectral planes", order, ORDERS)
-        outer = transform.parts * channels
-        inner = transform.parts * (channels // reduction)
-        padding = kernel_size // 2
+        conv1, conv2 = spectral_convolutions(channels, transform, reduction, groups, kernel_size)
+        check_order(order)
         self.channels = channels
         self.size = size
         self.order = order
         self.transform = transform
-        self.conv1 = nn.Conv2d(
-            outer, inner, kernel_size, padding=padding, groups=groups, bias=False
-        )
-        self.bn1 = nn.BatchNorm2d(inner)
+        self.conv1 = conv1
+        self.bn1 = nn.BatchNorm2d(conv1.out_channels)
         self.relu = SpectralReLU(size, transform.spectral_size(size), transform.resample)
-        self.conv2 = nn.Conv2d(
-            inner, outer, kernel_size, padding=padding, groups=groups, bias=False
-        )
-        self.bn2 = nn.BatchNorm2d(outer)
+        self.conv2 = conv2
+        self.bn2 = nn.BatchNorm2d(conv2.out_channels)
         self.alpha = nn.Parameter(torch.tensor(float(alpha)))
 
     def forward(self, x: Tensor) -> Tensor:
@@ -204,6 +193,49 @@ class SRLBlock(nn.Module):
     def extra_repr(self) -> str:
         """Channels, map size and order of the planes."""
         return f"channels={self.channels}, size={self.size}, order={self.order!r}"
+
+
+def spectral_convolutions(
+    channels: int, transform: Transform, reduction: int, groups: int | None, kernel_size: int
+) -> tuple[nn.Conv2d, nn.Conv2d]:
+    """Build the convolutions over channels, C to K and K to C, for the planes of a spectrum.
+
+    Parameters
+    ----------
+    channels : int
+        Channels C of the feature map.
+    transform : Transform
+        Gives the planes per channel, and the groups if they are None.
+    reduction, groups, kernel_size
+        See `SRLBlock`.
+
+    Returns
+    -------
+    (nn.Conv2d, nn.Conv2d)
+        From parts * C planes to parts * K and back, without biases.
+
+    Raises
+    ------
+    ValueError
+        If channels, reduction and groups do not divide each other, or kernel_size is even.
+    """
+    groups = transform.default_groups if groups is None else groups
+    _check_channels(channels, reduction, groups, transform.parts)
+    if kernel_size < 1 or kernel_size % 2 == 0:
+        raise ValueError(f"kernel_size must be odd and positive, got {kernel_size}")
+    outer = transform.parts * channels
+    inner = transform.parts * (channels // reduction)
+    padding = kernel_size // 2
+    return (
+        nn.Conv2d(outer, inner, kernel_size, padding=padding, groups=groups, bias=False),
+        nn.Conv2d(inner, outer, kernel_size, padding=padding, groups=groups, bias=False),
+    )
+
+
+def check_order(order: str) -> None:
+    """Raise ValueError unless `order` is one of `ORDERS`."""
+    if order not in ORDERS:
+        raise unknown_name("order of spectral planes", order, ORDERS)
 
 
 def _check_channels(channels: int, reduction: int, groups: int, parts: int) -> None:

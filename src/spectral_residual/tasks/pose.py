@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import lightning
+import numpy as np
 import torch
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from torch import Tensor
@@ -18,7 +19,7 @@ from ..data.heatmap import HeatmapCodec, default_sigma, flip_heatmaps, keypoint_
 from ..data.keypoints import normalise
 from ..data.module import BrokenImages, KeypointDataModule
 from ..data.skeleton import COCO, Skeleton
-from ..evaluation import PCK, evaluate_keypoints, format_table, write_results
+from ..evaluation import evaluate_keypoints, format_table, pck, write_results
 from ..models.simple_baseline import HEATMAP_STRIDE
 from .optim import parameter_groups
 from .pose_network import CHECKPOINT_KEY, PoseNetwork, build_network, check_same_network
@@ -98,7 +99,6 @@ class PoseTask(lightning.LightningModule):
             heatmap_size,
             default_sigma(self.input_size) if sigma is None else sigma,
         )
-        self.pck = PCK(evaluation.pck_threshold, skeleton.num_joints)
         self.metrics: dict[str, float] = {}
         self._collector = PoseCollector()
         self._broken: BrokenImages | None = None
@@ -164,7 +164,6 @@ class PoseTask(lightning.LightningModule):
     def on_validation_epoch_start(self) -> None:
         """Forget earlier predictions."""
         self._collector = PoseCollector()
-        self.pck.reset()
 
     def validation_step(self, batch: Mapping[str, Tensor], batch_idx: int) -> None:
         """Predict, and compare with the annotated joints."""
@@ -229,10 +228,10 @@ class PoseTask(lightning.LightningModule):
 
     def _predict(self, batch: Mapping[str, Tensor]) -> None:
         coords, scores = self.codec.decode(self.predict_heatmaps(batch["image"]))
-        stride = batch["size"] / torch.tensor(self.input_size[::-1]).to(batch["size"])
-        half = torch.tensor(self.input_size[::-1]).to(batch["size"]) / 2
-        in_crop = self.codec.to_crop(coords).to(batch["size"])
-        keypoints = batch["center"][:, None] + (in_crop - half) * stride[:, :1, None]
+        crop = torch.tensor(self.input_size[::-1]).to(batch["size"])
+        pixels = batch["size"][:, :1] / crop[0]
+        from_centre = self.codec.to_crop(coords).to(crop) - crop / 2
+        keypoints = batch["center"][:, None] + from_centre * pixels[:, None]
         self._collector.add(
             index=batch["index"],
             image_id=batch["image_id"],
@@ -242,13 +241,20 @@ class PoseTask(lightning.LightningModule):
             area=batch["size"].prod(dim=1),
             broken=batch["broken"],
         )
-        diagonal = torch.tensor(self.input_size).double().norm().to(in_crop)
-        self.pck.update(
-            in_crop,
-            batch["joints"].to(in_crop),
-            batch["visible"],
-            diagonal.expand(len(in_crop)),
+
+    def _pck(self, poses: Poses, split: str) -> float:
+        """PCK of all predicted poses, each instance counted once."""
+        instances = [self._data().datasets[split].instances[i] for i in poses["index"]]
+        height, width = self.input_size
+        diagonal = np.sqrt(poses["area"] * (height / width + width / height))
+        result = pck(
+            torch.from_numpy(poses["keypoints"]),
+            torch.from_numpy(np.stack([i.joints for i in instances])).double(),
+            torch.from_numpy(np.stack([i.visible for i in instances])),
+            torch.from_numpy(diagonal),
+            self.evaluation.pck_threshold,
         )
+        return float(result["pck"])
 
     def _rescore(self, poses: Poses) -> Poses:
         return rescored_poses(
@@ -262,12 +268,12 @@ class PoseTask(lightning.LightningModule):
         """Log the metrics of a split; outside of training also print and write results."""
         data = self._data()
         annotations = data.annotations(split)
-        poses = self._rescore(self._collector.gather())
-        entries = coco_results(poses, data.category_id)
+        poses = self._collector.gather()
+        entries = coco_results(self._rescore(poses), data.category_id)
         coco = evaluate_keypoints(annotations.content, entries, self.skeleton.require_sigmas())
         self.metrics = dict(coco)
         if data.splits[split].detections is None:
-            self.metrics["PCK"] = float(self.pck.compute()["pck"])
+            self.metrics["PCK"] = self._pck(poses, split)
         for name, value in self.metrics.items():
             self.log(f"{split}/{name}", value, prog_bar=name in ("AP", "PCK"))
         if self.trainer.state.fn != "fit" and self.trainer.is_global_zero:

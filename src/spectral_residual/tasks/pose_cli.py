@@ -13,7 +13,6 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from ..data.module import KeypointDataModule
 from .pose import PoseTask
 
-
 _HARMLESS_WARNINGS = (
     "LightningCLI's args parameter",
     "predict returned None",

@@ -1,0 +1,212 @@
+"""The spectral residual learning (SRL) block for videos.
+
+Chi et al., "Fast Non-Local Neural Networks with Spectral Residual Learning", ACM MM 2019,
+section 3.3 and figure 3: convolutions over the channels and over the frames, in the spectrum of
+every frame. The printed costs of the paper's table 8 fit one reading::
+
+    x -> transform of each frame -> conv_c (C to K) -> BN -> spectral ReLU
+      -> conv_t (T to T) -> BN -> spectral ReLU -> conv_c (K to C) -> BN
+      -> times alpha -> inverse transform of each frame -> + x
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from ..errors import unknown_name
+from ..kernels import spectral_branch
+from ..transforms import Transform
+from ..transforms.base import Size, check_size
+from .non_local import Shape, check_positive
+from .spectral import SpectralReLU, check_order, spectral_convolutions
+
+OPERATIONS = ("channel+time", "channel", "time")
+
+
+class TemporalConvolution(nn.Module):
+    """Mix the frames of every plane and position by one T x T matrix, without bias.
+
+    Parameters
+    ----------
+    frames : int
+        Frames T.
+    """
+
+    def __init__(self, frames: int) -> None:
+        super().__init__()
+        self.frames = frames
+        self.conv = nn.Conv2d(frames, frames, 1, bias=False)
+
+    def forward(self, z: Tensor) -> Tensor:
+        """Map (N * T, planes, Hs, Ws), the frames of a video in a row, to the same shape."""
+        videos = z.unflatten(0, (-1, self.frames)).flatten(3)
+        return self.conv(videos).reshape(z.shape)
+
+
+class SRLVideoBlock(nn.Module):
+    """Spectral residual learning block for videos.
+
+    With ``alpha = 0``, its start, the block returns its input unchanged. Batch normalisations
+    take the frames as samples.
+
+    Parameters
+    ----------
+    channels : int
+        Channels C of the feature map.
+    size : (int, int)
+        Height and width (H, W) of the frames; other sizes as in `SRLBlock`.
+    transform : Transform
+        Local-to-global transform of a frame, and its inverse.
+    frames : int
+        Frames T of the videos; no other number is taken.
+    operations : {"channel+time", "channel", "time"}
+        What the block convolves over (table 9): ``"channel"`` is `SRLBlock` on every frame;
+        ``"time"`` is that with both convolutions over the frames, C to C channels.
+    reduction, groups, kernel_size, order
+        Of the convolutions over channels, as in `SRLBlock`; ``groups=1`` is the paper's SRL-FFT*.
+    alpha : float, default 0
+        Start of the learnable scale of the residual.
+
+    Attributes
+    ----------
+    conv1, bn1, relu, conv2, bn2, alpha
+        As in `SRLBlock`.
+    conv_t, bn_t, relu_t
+        Convolution over the frames with what follows it, only for ``"channel+time"``.
+
+    Raises
+    ------
+    ValueError
+        As `SRLBlock`; also if frames is not positive, operations is unknown, or options of the
+        convolutions over channels are given where there are none.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        size: Size,
+        transform: Transform,
+        *,
+        frames: int,
+        operations: str = "channel+time",
+        reduction: int = 2,
+        groups: int | None = None,
+        kernel_size: int = 1,
+        order: str = "concatenated",
+        alpha: float = 0.0,
+    ) -> None:
+        super().__init__()
+        size = check_size(size)
+        check_positive("channels", channels)
+        check_positive("frames", frames)
+        if operations not in OPERATIONS:
+            raise unknown_name("operations of the SRL block for videos", operations, OPERATIONS)
+        check_order(order)
+        self.channels = channels
+        self.size = size
+        self.frames = frames
+        self.operations = operations
+        self.order = order
+        self.transform = transform
+        if operations == "time":
+            if (reduction, groups, kernel_size, order) != (2, None, 1, "concatenated"):
+                raise ValueError(
+                    "operations='time' has no convolution over channels: expected no reduction, "
+                    f"groups, kernel_size or order, got reduction={reduction}, groups={groups}, "
+                    f"kernel_size={kernel_size}, order={order!r}"
+                )
+            inner = outer = transform.parts * channels
+            self.conv1: nn.Module = TemporalConvolution(frames)
+            conv2: nn.Module = TemporalConvolution(frames)
+        else:
+            pair = spectral_convolutions(channels, transform, reduction, groups, kernel_size)
+            inner, outer = (conv.out_channels for conv in pair)
+            self.conv1, conv2 = pair
+        self.bn1 = nn.BatchNorm2d(inner)
+        self.relu = self._spectral_relu()
+        if operations == "channel+time":
+            self.conv_t = TemporalConvolution(frames)
+            self.bn_t = nn.BatchNorm2d(inner)
+            self.relu_t = self._spectral_relu()
+        self.conv2 = conv2
+        self.bn2 = nn.BatchNorm2d(outer)
+        self.alpha = nn.Parameter(torch.tensor(float(alpha)))
+
+    def _spectral_relu(self) -> SpectralReLU:
+        transform = self.transform
+        return SpectralReLU(self.size, transform.spectral_size(self.size), transform.resample)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Add the globally filtered video to the video.
+
+        Parameters
+        ----------
+        x : Tensor
+            Feature map, (N, C, T, H, W), floating point; half precisions and autocast work at
+            any size, transforms being computed in float32.
+
+        Returns
+        -------
+        Tensor
+            (N, C, T, H, W), dtype of `x`.
+
+        Raises
+        ------
+        ValueError
+            If `x` is not five-dimensional or has another number of channels or frames, or if
+            the learnable transform was built for another size.
+        """
+        self._check_input(tuple(x.shape))
+        size = (x.shape[-2], x.shape[-1])
+        branch = spectral_branch(
+            x.transpose(1, 2).flatten(0, 1),
+            self.transform,
+            reduce=lambda z: self.bn1(self.conv1(z)),
+            filter=lambda z: self._filter(z, size),
+            promote=lambda z: self.bn2(self.conv2(z)) * self.alpha,
+            interleaved=self.order == "interleaved",
+        )
+        return x + branch.unflatten(0, (-1, self.frames)).transpose(1, 2).to(x.dtype)
+
+    def _filter(self, z: Tensor, size: Size) -> Tensor:
+        z = self.relu(z, size)
+        if self.operations == "channel+time":
+            z = self.relu_t(self.bn_t(self.conv_t(z)), size)
+        return z
+
+    def extra_operations(self, input_shape: Shape) -> float:
+        """Operations of both transforms for one sample, which no layer accounts for.
+
+        Parameters
+        ----------
+        input_shape : tuple of int
+            Shape of the input, (N, C, T, H, W).
+
+        Returns
+        -------
+        float
+            T times those of `SRLBlock`.
+        """
+        self._check_input(input_shape)
+        size = (input_shape[-2], input_shape[-1])
+        return 2 * self.frames * self.transform.operations(self.channels, size)
+
+    def _check_input(self, shape: Shape) -> None:
+        if len(shape) != 5 or shape[1] != self.channels:
+            raise ValueError(
+                f"expected a video of shape (N, {self.channels}, {self.frames}, H, W), "
+                f"got {tuple(shape)}"
+            )
+        if shape[2] != self.frames:
+            raise ValueError(
+                f"this block was built for videos of {self.frames} frames, got {shape[2]} in "
+                f"shape {tuple(shape)}; build it for {shape[2]} frames"
+            )
+
+    def extra_repr(self) -> str:
+        """Channels, frames, their size, and what is convolved over."""
+        return (
+            f"channels={self.channels}, frames={self.frames}, size={self.size}, "
+            f"operations={self.operations!r}, order={self.order!r}"
+        )
