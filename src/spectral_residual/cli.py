@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import logging
 import os
 import sys
@@ -21,6 +22,12 @@ usage: srl COMMAND ...
         generate a COCO-format data set of articulated people
   srl demo pose [--output FOLDER]
         generate data, train with and without SRL blocks, compare, write a report
+  srl cost block | model NAME ...
+        parameters and operations, per layer and in total
+  srl tables [--json]
+        the cost columns of the paper's tables 2, 3 and 8, recomputed beside the printed ones
+  srl bench [--device DEVICE]
+        time and memory of all blocks side by side
 
 Each command has a --help. Set SRL_TRACEBACK=1 to see where an error was raised.
 """
@@ -63,47 +70,39 @@ def _show_messages() -> None:
     logger.propagate = False
 
 
+_COMMANDS: dict[str, str | dict[str, str]] = {
+    "pose": {
+        "fit": "tasks.pose_cli:fit",
+        "validate": "tasks.pose_cli:validate",
+        "test": "tasks.pose_cli:test",
+        "predict": "tasks.pose_cli:predict",
+        "speed": "tasks.pose_speed:main",
+    },
+    "data": {"people": "demo:people"},
+    "demo": {"pose": "demo:pose"},
+    "cost": "cost_cli:main",
+    "tables": "tables:main",
+    "bench": "bench.cli:main",
+}
+
+
 def _command(arguments: list[str]) -> int:
-    group, rest = arguments[0], arguments[1:]
-    groups: dict[str, dict[str, Callable[[list[str]], int]]] = {
-        "pose": {
-            **dict.fromkeys(("fit", "validate", "test", "predict"), lambda a: _pose(a)),
-            "speed": _speed,
-        },
-        "data": {"people": _people},
-        "demo": {"pose": _demo},
-    }
-    if group not in groups:
-        raise unknown_name("command", group, groups)
-    commands = groups[group]
-    if not rest or rest[0] in ("-h", "--help"):
-        print(USAGE)
-        return 0
-    if rest[0] not in commands:
-        raise unknown_name(f"command after 'srl {group}'", rest[0], commands)
-    run = commands[rest[0]]
-    return run(rest if run is not _speed and group == "pose" else rest[1:])
+    commands, spoken = _COMMANDS, "srl"
+    while arguments:
+        name, arguments = arguments[0], arguments[1:]
+        if name not in commands:
+            raise unknown_name(f"command after '{spoken}'", name, commands)
+        found = commands[name]
+        if isinstance(found, str):
+            return _function(found)(arguments)
+        commands, spoken = dict(found), f"{spoken} {name}"
+        if arguments[:1] in (["-h"], ["--help"]):
+            break
+    print(USAGE)
+    return 0
 
 
-def _pose(arguments: list[str]) -> int:
-    from .tasks.pose_cli import run_pose
-
-    return run_pose(arguments)
-
-
-def _speed(arguments: list[str]) -> int:
-    from .tasks.pose_speed import main as speed
-
-    return speed(arguments)
-
-
-def _people(arguments: list[str]) -> int:
-    from .demo import people
-
-    return people(arguments)
-
-
-def _demo(arguments: list[str]) -> int:
-    from .demo import pose
-
-    return pose(arguments)
+def _function(path: str) -> Callable[[list[str]], int]:
+    """Import ``module:function``, relative to this package."""
+    module, _, name = path.partition(":")
+    return getattr(importlib.import_module(f"{__package__}.{module}"), name)

@@ -16,8 +16,10 @@ Accountings that are never mixed:
     True multiply-accumulates of convolutions, deconvolutions and linear layers, transforms and
     attention as above, and every parameter once.
 
-Operations are found in layers and in blocks that state their own (``extra_operations``); what
-a network computes by functions alone, such as the attention of a transformer, is not seen.
+Operations are found in layers, in blocks that state their own (``extra_operations``), and, outside
+of both, in calls of the matrix products, convolutions and attention that
+`torch.utils.flop_counter` knows. Element-wise functions and transforms by `torch.fft` alone are not
+counted.
 """
 
 from __future__ import annotations
@@ -28,6 +30,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import flop_registry
 
 from .errors import unknown_name
 from .insertion import meta_copy, run_on_meta
@@ -52,8 +56,8 @@ class LayerCost:
     type : str
         Name of its class.
     operations : float
-        Multiply-accumulates of the module itself, without its children, in all its calls; for a
-        block, of its transforms or matrix products.
+        Multiply-accumulates of the module itself, without its children, in all its calls: of a
+        layer, or of transforms and matrix products.
     parameters : int
         Parameters of the module itself, without its children, by the accounting.
     """
@@ -141,7 +145,9 @@ def measure_cost(model: nn.Module, input_size: tuple[int, ...], accounting: str 
             module.register_forward_hook(count_parameters)
     for block in _blocks(skeleton):
         block.register_forward_hook(count_block)
-    run_on_meta(skeleton, input_size)
+    whole = {m for m in skeleton.modules() if isinstance(m, _LAYERS)} | set(_blocks(skeleton))
+    with _FunctionCounter(skeleton, whole, operations):
+        run_on_meta(skeleton, input_size)
     if accounting == "exact":
         parameters = _own_parameters(skeleton)
     layers = tuple(
@@ -155,6 +161,44 @@ def measure_cost(model: nn.Module, input_size: tuple[int, ...], accounting: str 
         accounting,
         layers,
     )
+
+
+class _FunctionCounter(TorchDispatchMode):
+    """Adds multiply-accumulates of functions to the module that calls them.
+
+    Parameters
+    ----------
+    model : nn.Module
+        Network to run while the mode is active; it gets hooks.
+    whole : set of nn.Module
+        Modules whose operations are counted already, with all that they call.
+    operations : dict of nn.Module to float
+        Where to add them.
+    """
+
+    def __init__(
+        self, model: nn.Module, whole: set[nn.Module], operations: defaultdict[nn.Module, float]
+    ) -> None:
+        super().__init__()
+        self.whole = whole
+        self.operations = operations
+        self.callers = [model]
+        for module in model.modules():
+            module.register_forward_pre_hook(lambda module, args: self.callers.append(module))
+            module.register_forward_hook(lambda module, args, output: self._leave())
+
+    def _leave(self) -> None:
+        self.callers.pop()
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        output = func(*args, **kwargs)
+        flops = flop_registry.get(func._overloadpacket)
+        if flops is not None and self.whole.isdisjoint(self.callers):
+            self.operations[self.callers[-1]] += flops(*args, **kwargs, out_val=output) / 2
+        return output
 
 
 def _own_parameters(model: nn.Module) -> defaultdict[nn.Module, int]:

@@ -13,10 +13,9 @@ import torch
 from torch import nn
 
 from .blocks import BLOCKS, VIDEO_BLOCKS, MapSize, create_block
-from .cost import ACCOUNTINGS, Cost, measure_cost
+from .cost import Cost, measure_cost
 from .errors import unknown_name
 from .insertion import insert_blocks
-from .models import RESNETS, create_simple_baseline
 
 ALL = "all"
 _SIMPLE_BASELINE = "simple_baseline_"
@@ -95,6 +94,8 @@ def create_network(
 
 
 def _build(name: str, input_size: tuple[int, ...]) -> nn.Module:
+    from .models import RESNETS, create_simple_baseline
+
     if name.startswith(_SIMPLE_BASELINE):
         if len(input_size) != 3 or input_size[0] != 3:
             raise ValueError(f"{name} takes inputs 3 H W, got {' '.join(map(str, input_size))}")
@@ -104,15 +105,16 @@ def _build(name: str, input_size: tuple[int, ...]) -> nn.Module:
 
     known = torchvision.models.list_models()
     if name in known:
-        return cast(nn.Module, torchvision.models.get_model(name, weights=None))
+        network: nn.Module = torchvision.models.get_model(name, weights=None)
+        return network
     known += [_SIMPLE_BASELINE + backbone for backbone in RESNETS]
     try:
         import timm
     except ImportError:
         raise unknown_name("network (timm is not installed)", name, known) from None
     if timm.is_model(name.removeprefix("timm/")):
-        return cast(nn.Module, timm.create_model(name.removeprefix("timm/"), pretrained=False))
-    raise unknown_name("network", name, [*known, *timm.list_models()])
+        return timm.create_model(name.removeprefix("timm/"), pretrained=False)
+    raise unknown_name("network", name, sorted({*known, *timm.list_models()}))
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from matplotlib.axes import Axes
@@ -29,7 +30,8 @@ FORMULAS: dict[str, tuple[str, Callable[[int, int, int], float]]] = {
 """Table 1: the formula in words, and up to a constant as a function of C, H and W."""
 
 _SCALES = (0.25, 0.5, 1.0, 1.5, 2.0)
-_FURTHER_COLOURS = ("#000000", "#777777")
+_SMALLEST = 8
+_CURVES = tuple(zip((*COLOURS, "#000000", "#777777"), (*MARKERS, "*"), strict=True))
 _DPI = 160
 
 
@@ -77,7 +79,7 @@ def measure_growth(channels: int, sizes: Sequence[Size], accounting: str = "pape
         total, products = [], []
         for size in sizes:
             with torch.device("meta"):
-                block = create_block(name, channels, size)
+                block: Any = create_block(name, channels, size)
             cost = measure_cost(block, (channels, *size), accounting)
             total.append(cost.operations)
             products.append(block.extra_operations((1, channels, *size)))
@@ -105,11 +107,16 @@ def draw_growth(channels: int, size: Size, accounting: str, path: Path) -> None:
     Raises
     ------
     ValueError
-        If the suffix is not that of a picture.
+        If the suffix is not that of a picture, or height or width are below 8.
     OSError
         If the file cannot be written.
     """
     height, width = size
+    if min(size) < _SMALLEST:
+        raise ValueError(
+            f"a plot from a quarter to twice the size needs maps of at least "
+            f"{_SMALLEST}x{_SMALLEST}, got {height}x{width} (H x W)"
+        )
     scaled = [(max(1, round(s * height)), max(1, round(s * width))) for s in _SCALES]
     growths = measure_growth(channels, scaled, accounting)
     figure = Figure(figsize=(13, 6), layout="constrained")
@@ -117,14 +124,13 @@ def draw_growth(channels: int, size: Size, accounting: str, path: Path) -> None:
     left, right = figure.subplots(1, 2)
     for axes, what in ((left, "products"), (right, "total")):
         for i, growth in enumerate(growths):
-            colour = (*COLOURS, *_FURTHER_COLOURS)[i % (len(COLOURS) + len(_FURTHER_COLOURS))]
-            _draw_curve(axes, growth, getattr(growth, what), channels, colour, MARKERS[i % 7])
+            _draw_curve(axes, growth, getattr(growth, what), channels, *_CURVES[i % len(_CURVES)])
         _finish(axes, scaled)
     left.set_title("Transforms and matrix products alone")
     right.set_title("Whole block, with its convolutions")
     left.set_ylabel(f"operations, {accounting} accounting (log scale)")
     figure.suptitle(
-        f"Blocks for {channels} channels: counted (markers, solid), and table 1's formula "
+        f"Blocks for {channels} channels: counted (markers), and table 1's formula "
         f"scaled to the first point (dashed)"
     )
     figure.legend(*left.get_legend_handles_labels(), loc="outside lower center", ncols=4,
@@ -143,13 +149,17 @@ def _draw_curve(
     positions = [height * width for height, width in growth.sizes]
     named = next((name for name in growth.blocks if name in FORMULAS), None)
     label = ", ".join(growth.blocks)
-    if named is not None:
+    if named is None:
+        label += ":  not in table 1"
+        style: dict[str, Any] = {"linestyle": ":", "markersize": 4}
+    else:
+        style = {"linestyle": "-", "markersize": 7}
         words, formula = FORMULAS[named]
         label += f":  {words}"
         values = [formula(channels, *size) for size in growth.sizes]
         scaled = [value * operations[0] / values[0] for value in values]
         axes.plot(positions, scaled, "--", color=colour, linewidth=2.5, alpha=0.45)
-    axes.plot(positions, operations, color=colour, marker=marker, linewidth=1, label=label)
+    axes.plot(positions, operations, color=colour, marker=marker, linewidth=1, label=label, **style)
 
 
 def _finish(axes: Axes, sizes: Sequence[Size]) -> None:

@@ -48,9 +48,9 @@ class DemoSize:
         Passes over the training people, for each network.
     """
 
-    train_images: int = 520
+    train_images: int = 600
     val_images: int = 160
-    epochs: int = 9
+    epochs: int = 12
 
 
 class History(lightning.Callback):

@@ -16,7 +16,7 @@ from .report import MODE_TITLES, BenchReport
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 _DPI = 150
-_SPREAD_OF_INPUTS = 0.56
+_SPREAD_OF_INPUTS = 0.68
 
 
 def plot_report(report: BenchReport, path: Path) -> None:
@@ -35,7 +35,7 @@ def plot_report(report: BenchReport, path: Path) -> None:
     modes = list(dict.fromkeys(m.mode for m in blocks))
     names = list(dict.fromkeys(m.row.name for m in blocks))
     inputs = list(dict.fromkeys(m.row.input_shape for m in blocks))
-    height = 0.5 + 0.3 * len(names)
+    height = 0.5 + 0.38 * len(names)
     figure = Figure(figsize=(1.6 + 4.4 * len(modes), 1.8 + 2 * height), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.subplots(2, len(modes), squeeze=False, sharex="row", sharey=True)
@@ -81,7 +81,7 @@ def _draw(
             xerr=whiskers,
             linestyle="none",
             elinewidth=1,
-            markersize=4.5,
+            markersize=4,
             color=_COLOURS[index % len(_COLOURS)],
             marker=_MARKERS[index % len(_MARKERS)],
             label=_label(found[0]),

@@ -227,8 +227,9 @@ def _mebibytes(size: float) -> str:
 
 
 def _digits(value: float) -> str:
-    """Three digits, without an exponent."""
-    return f"{value:.2f}" if value < 10 else f"{value:.1f}" if value < 100 else f"{value:.0f}"
+    """Three digits or so, without an exponent."""
+    decimals = 3 if value < 1 else 2 if value < 10 else 1 if value < 100 else 0
+    return f"{value:.{decimals}f}"
 
 
 def _flat(measurement: Measurement) -> dict[str, Any]:

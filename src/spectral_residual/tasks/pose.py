@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -197,11 +198,11 @@ class PoseTask(lightning.LightningModule):
     def on_predict_epoch_end(self) -> None:
         """Write results and pictures, and name unreadable images."""
         poses = self._collector.gather()
+        folder = self._folder() / "predictions"
         if self.trainer.is_global_zero:
             data = self._data()
             report_broken(poses, data.datasets["predict"])
             poses = self._rescore(poses)
-            folder = self._folder() / "predictions"
             write_results(folder / "results.json", coco_results(poses, data.category_id))
             count = write_overlays(
                 folder / "overlays", poses, data.datasets["predict"], self.skeleton,
@@ -276,14 +277,16 @@ class PoseTask(lightning.LightningModule):
             self.metrics["PCK"] = self._pck(poses, split)
         for name, value in self.metrics.items():
             self.log(f"{split}/{name}", value, prog_bar=name in ("AP", "PCK"))
+        path = self._folder() / f"results_{split}.json"
         if self.trainer.state.fn != "fit" and self.trainer.is_global_zero:
-            path = self._folder() / f"results_{split}.json"
             write_results(path, entries)
+            metrics = path.with_name(f"metrics_{split}.json")
+            metrics.write_text(json.dumps(self.metrics, indent=1) + "\n")
             print(format_table({str(annotations.path): coco}))
             if "PCK" in self.metrics:
                 threshold = self.evaluation.pck_threshold
                 print(f"PCK@{threshold:g} of the diagonal: {100 * self.metrics['PCK']:.1f} %")
-            print(f"{len(entries)} poses in {path}")
+            print(f"{len(entries)} poses in {path}, metrics in {metrics.name}")
 
     def _data(self) -> KeypointDataModule:
         data = getattr(self.trainer, "datamodule", None)
@@ -295,4 +298,5 @@ class PoseTask(lightning.LightningModule):
         return data
 
     def _folder(self) -> Path:
+        """Folder of this run; all processes must ask together."""
         return Path(self.trainer.log_dir or self.trainer.default_root_dir)

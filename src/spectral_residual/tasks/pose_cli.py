@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import warnings
-from typing import Any
 
 import lightning
 import torch
@@ -71,7 +70,25 @@ def default_callbacks() -> list[lightning.Callback]:
     ]  # fmt: skip
 
 
-def run_pose(arguments: list[str]) -> int:
-    """Run a subcommand; returns the exit status."""
-    _: Any = pose_cli(arguments)
+def fit(arguments: list[str]) -> int:
+    """Command ``srl pose fit``."""
+    pose_cli(["fit", *arguments])
+    return 0
+
+
+def validate(arguments: list[str]) -> int:
+    """Command ``srl pose validate``."""
+    pose_cli(["validate", *arguments])
+    return 0
+
+
+def test(arguments: list[str]) -> int:
+    """Command ``srl pose test``."""
+    pose_cli(["test", *arguments])
+    return 0
+
+
+def predict(arguments: list[str]) -> int:
+    """Command ``srl pose predict``."""
+    pose_cli(["predict", *arguments])
     return 0
