@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from keypoint_files import SIGMAS, write_split
-from spectral_residual.cli import main
+from spectral_residual.cli import _COMMANDS, _function, main
 
 
 @pytest.fixture(scope="module")
@@ -167,6 +167,16 @@ def test_speed(config, capsys):
     assert min(report[key] for key in ("loader", "step", "training", "ratio")) > 0
     assert report["batch_size"] == 8
     assert main(["pose", "speed", "--config", config(), "--rounds", "0"]) == 2
+
+
+def test_every_command_leads_to_a_function():
+    def functions(commands):
+        for found in commands.values():
+            yield from [found] if isinstance(found, str) else functions(found)
+
+    paths = list(functions(_COMMANDS))
+    assert len(paths) == len(set(paths)) == 10
+    assert all(callable(_function(path)) for path in paths)
 
 
 @pytest.mark.parametrize("arguments", [[], ["--help"], ["pose", "--help"], ["demo"]])

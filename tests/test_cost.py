@@ -165,6 +165,106 @@ def test_a_layer_called_twice_counts_twice_on_paper_and_its_parameters_once_exac
     assert paper.operations == exact.operations == 2 * 16 * 9
 
 
+ACCOUNTINGS = ["paper", "paper+bn", "exact"]
+
+
+@pytest.mark.parametrize("accounting", ACCOUNTINGS)
+def test_layers_by_name_are_what_the_totals_are_made_of(accounting):
+    model = nn.Sequential(
+        nn.Conv2d(3, 16, 3, padding=1, bias=False),
+        nn.BatchNorm2d(16),
+        nn.ReLU(),
+        create_block("srl-dct", 16, (6, 5)),
+        nn.ConvTranspose2d(16, 2, 2, stride=2),
+    )
+    cost = measure_cost(model, (3, 6, 5), accounting)
+    exact, norms = accounting == "exact", 2 * (accounting == "paper+bn")
+    expected = {
+        "0": ("Conv2d", 3 * 16 * 9 * 30, 432),
+        "1": ("BatchNorm2d", norms * 16 * 30, 32),
+        "3": ("SRLBlock", 2 * 16 * 30 * 11, int(exact)),
+        "3.conv1": ("Conv2d", 16 * 8 // 2 * 30, 64),
+        "3.bn1": ("BatchNorm2d", norms * 8 * 30, 16),
+        "3.relu": ("SpectralReLU", 0, 60 * exact),
+        "3.conv2": ("Conv2d", 16 * 8 // 2 * 30, 64),
+        "3.bn2": ("BatchNorm2d", norms * 16 * 30, 32),
+        "4": ("ConvTranspose2d", 128 * (30 if exact else 120), 130),
+    }
+    if not exact:
+        del expected["3.relu"]
+    found = {layer.name: (layer.type, layer.operations, layer.parameters) for layer in cost.layers}
+    assert found == expected
+    assert list(found) == list(expected)
+    assert cost.operations == sum(operations for _, operations, _ in expected.values())
+    assert cost.parameters == sum(parameters for _, _, parameters in expected.values())
+
+
+def test_layers_that_are_called_twice_share_weights_or_are_not_called():
+    class Model(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.twice = nn.Linear(4, 4, bias=False)
+            self.tied = nn.Linear(4, 4, bias=False)
+            self.tied.weight = self.twice.weight
+            self.idle = nn.Linear(4, 3)
+
+        def forward(self, x):
+            return self.tied(self.twice(self.twice(x)))
+
+    def layers(accounting):
+        cost = measure_cost(Model(), (4,), accounting)
+        return [(layer.name, layer.operations, layer.parameters) for layer in cost.layers]
+
+    assert layers("paper") == [("twice", 32, 32), ("tied", 16, 16)]
+    assert layers("exact") == [("twice", 32, 16), ("tied", 16, 0), ("idle", 0, 15)]
+
+
+def test_the_network_itself_has_no_name():
+    (layer,) = measure_cost(nn.Linear(4, 3), (4,)).layers
+    assert (layer.name, layer.type) == ("", "Linear")
+
+
+class Attention(nn.Module):
+    """Products by functions alone, beside a layer and around a block with products of its own."""
+
+    def __init__(self):
+        super().__init__()
+        self.heads = nn.MultiheadAttention(8, 2, batch_first=True)
+        self.weight = nn.Parameter(torch.ones(8, 16))
+        self.block = create_block("non-local", 16, (5, 1), memory_efficient=False)
+
+    def forward(self, x):
+        y = self.heads(x, x, x, need_weights=False)[0] @ self.weight
+        y = self.block(y.mT.unsqueeze(3)).squeeze(3).mT
+        return nn.functional.scaled_dot_product_attention(y, y, y)
+
+
+@pytest.mark.parametrize("accounting", ACCOUNTINGS)
+def test_products_by_functions_count_once_where_they_are_called(accounting):
+    cost = measure_cost(Attention(), (5, 8), accounting)
+    found = {layer.name: layer.operations for layer in cost.layers}
+    projections, attention = 4 * 5 * 8 * 8, 2 * 2 * 5 * 5 * 4
+    assert found["heads"] == projections + attention
+    assert found[""] == 5 * 8 * 16 + 2 * 5 * 5 * 16
+    assert found["block"] == 2 * 5 * 5 * 8
+    assert found["block.theta"] == 5 * 16 * 8
+
+
+def test_exact_operations_are_those_of_the_counter_of_torch():
+    """Where there are neither blocks nor deconvolutions; it counts two for one."""
+    pytest.importorskip("torchvision")
+    from torch.utils.flop_counter import FlopCounterMode
+    from torchvision.models import get_model
+
+    for name in ("swin_t", "resnet18", "vit_b_32"):
+        with torch.device("meta"):
+            model = get_model(name).eval()
+        with FlopCounterMode(display=False) as counter, torch.no_grad():
+            model(torch.empty(1, 3, 224, 224, device="meta"))
+        cost = measure_cost(model, (3, 224, 224), "exact")
+        assert cost.operations == counter.get_total_flops() / 2
+
+
 def test_the_network_is_not_changed():
     model = insert_blocks(
         nn.Sequential(nn.Conv2d(3, 16, 3), nn.BatchNorm2d(16)), ["1"], input_size=(3, 9, 8)
