@@ -12,12 +12,13 @@ from torch import nn
 from ..errors import unknown_name
 from ..transforms import TRANSFORMS, create_transform
 from ..transforms.base import Size, check_size
+from .checks import check_positive
 from .compact_generalized import CompactGeneralizedBlock
 from .criss_cross import CrissCrossAttention, RecurrentCrissCrossBlock
 from .double_attention import DoubleAttentionBlock
 from .fast_fourier import FastFourierBlock
 from .global_filter import GlobalFilterBlock
-from .non_local import NonLocalBlock, check_positive
+from .non_local import NonLocalBlock
 from .spectral import SpectralReLU, SRLBlock
 from .spectral_video import SRLVideoBlock
 

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from ..errors import unknown_name
 from ..transforms.base import Size, computing_dtype, full_precision
-from .non_local import Shape, check_feature_map, check_positive, divide, fold_frames
+from .checks import Shape, check_feature_map, check_positive, divide, fold_frames
 
 KERNELS = ("rbf", "dot_product")
 

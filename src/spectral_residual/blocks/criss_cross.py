@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ..transforms.base import Size
-from .non_local import Shape, check_feature_map, check_positive, divide
+from .checks import Shape, check_feature_map, check_positive, divide
 
 
 class CrissCrossAttention(nn.Module):

@@ -10,7 +10,7 @@ import math
 from torch import Tensor, nn
 
 from ..transforms.base import Size
-from .non_local import Shape, check_feature_map, divide, fold_frames
+from .checks import Shape, check_feature_map, divide, fold_frames
 
 
 class DoubleAttentionBlock(nn.Module):

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from ..transforms import FourierTransform
 from ..transforms.base import Size
-from .non_local import Shape, check_feature_map, divide
+from .checks import Shape, check_feature_map, divide
 
 
 class FourierUnit(nn.Module):

@@ -17,7 +17,7 @@ from ..transforms.base import (
     full_precision,
     linear_resampling,
 )
-from .non_local import Shape, check_feature_map, check_positive
+from .checks import Shape, check_feature_map, check_positive
 
 
 class GlobalFilterBlock(nn.Module):

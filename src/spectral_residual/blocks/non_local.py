@@ -1,4 +1,4 @@
-"""The non-local block, and the checks and helpers that all blocks of its family share.
+"""The non-local block.
 
 Wang, Girshick, Gupta, He, "Non-local Neural Networks", CVPR 2018::
 
@@ -18,10 +18,9 @@ from torch.utils.checkpoint import checkpoint
 
 from ..errors import unknown_name
 from ..transforms.base import Size, computing_dtype, full_precision
+from .checks import Shape, check_feature_map, divide, fold_frames
 
 MODES = ("embedded_gaussian", "gaussian", "dot_product", "concatenation")
-
-Shape = tuple[int, ...]
 
 _SOFTMAX_MODES = ("embedded_gaussian", "gaussian")
 _QUERIES_AT_ONCE = 256
@@ -225,42 +224,6 @@ class NonLocalBlock(nn.Module):
             f"channels={self.channels}, mode={self.mode!r}, subsample={self.subsample}, "
             f"memory_efficient={self.memory_efficient}"
         )
-
-
-def check_feature_map(shape: Shape, channels: int, *, videos: bool = False) -> None:
-    """Raise ValueError unless `shape` is (N, channels, H, W), or, for `videos`, with T too."""
-    if len(shape) in ((4, 5) if videos else (4,)) and shape[1] == channels:
-        return
-    expected = f"images of shape (N, {channels}, H, W)"
-    if videos:
-        expected += f" or videos of shape (N, {channels}, T, H, W)"
-    hint = "; this block is not defined for videos" if len(shape) == 5 and not videos else ""
-    raise ValueError(f"expected {expected}, got {tuple(shape)}{hint}")
-
-
-def divide(label: str, number: int, divisor_label: str, divisor: int) -> int:
-    """``number / divisor``, or ValueError unless both are positive ints and it is whole."""
-    check_positive(label, number)
-    check_positive(divisor_label, divisor)
-    if number % divisor:
-        raise ValueError(
-            f"{label} must be divisible by {divisor_label}, got {number} and {divisor}"
-        )
-    return number // divisor
-
-
-def check_positive(label: str, number: int) -> None:
-    """Raise ValueError unless `number` is a positive int."""
-    if not isinstance(number, int) or isinstance(number, bool) or number < 1:
-        raise ValueError(f"{label} must be a positive integer, got {number!r}")
-
-
-def fold_frames(x: Tensor) -> Tensor:
-    """View a video (N, C, T, H, W) as one tall image (N, C, T * H, W); images stay as they are.
-
-    Blocks that ask only for the set of positions then need no second implementation.
-    """
-    return x.flatten(2, 3) if x.dim() == 5 else x
 
 
 def _pool(x: Tensor) -> Tensor:

@@ -18,7 +18,7 @@ from ..errors import unknown_name
 from ..kernels import spectral_branch
 from ..transforms import Transform
 from ..transforms.base import Size, check_size
-from .non_local import Shape, check_positive
+from .checks import Shape, check_positive
 from .spectral import SpectralReLU, check_order, spectral_convolutions
 
 OPERATIONS = ("channel+time", "channel", "time")
