@@ -33,6 +33,7 @@ Precision = Literal["bf16-mixed", "32-true"]
 
 INPUT_SIZE = (96, 64)
 DRAWN_SCORE = 0.1
+BATCH_SIZE = 16
 NETWORK = PoseNetwork(backbone="resnet18", deconv_channels=128)
 
 
@@ -147,7 +148,7 @@ def run_demo(output: Path, size: DemoSize, blocks: Sequence[str], seed: int) -> 
         pictures=_pictures(tasks, data_folder),
         details={
             "Data": f"{size.train_images} + {size.val_images} generated images, seed {seed}",
-            "Training": f"{size.epochs} epochs, batch 32, AdamW, one-cycle rate, {precision}",
+            "Training": f"{size.epochs} epochs, batch {BATCH_SIZE}, AdamW, one-cycle rate, {precision}",
             "Input": f"{INPUT_SIZE[0]}x{INPUT_SIZE[1]} (H x W)",
             "Milliseconds per image": "float32 inference, batch 8, medians of interleaved rounds",
             "Device": f"{platform.machine()} CPU, {torch.get_num_threads()} threads",
@@ -191,16 +192,16 @@ def _train(
     data = KeypointDataModule(
         str(data_folder),
         input_size=INPUT_SIZE,
-        augment=AugmentConfig(scale=0.25, rotation=30.0),
-        loading=Loading(batch_size=32, workers=2),
+        augment=AugmentConfig(scale=0.1, rotation_probability=0.0),
+        loading=Loading(batch_size=BATCH_SIZE, workers=2),
         seed=seed,
     )
     data.setup("fit")
     steps = size.epochs * len(data.train_dataloader())
     task = PoseTask(
         network,
-        optimizer=lambda p: AdamW(p, lr=2e-3, weight_decay=0.01, eps=1e-15),
-        lr_scheduler=lambda o: OneCycleLR(o, max_lr=2e-3, total_steps=steps),
+        optimizer=lambda p: AdamW(p, lr=1.5e-3, weight_decay=0.01, eps=1e-15),
+        lr_scheduler=lambda o: OneCycleLR(o, max_lr=1.5e-3, total_steps=steps),
         schedule_interval="step",
         sigma=2.0,
         input_size=INPUT_SIZE,
