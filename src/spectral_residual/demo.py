@@ -148,7 +148,7 @@ def run_demo(output: Path, size: DemoSize, blocks: Sequence[str], seed: int) -> 
         pictures=_pictures(tasks, data_folder),
         details={
             "Data": f"{size.train_images} + {size.val_images} generated images, seed {seed}",
-            "Training": f"{size.epochs} epochs, batch {BATCH_SIZE}, AdamW, one-cycle rate, {precision}",
+            "Training": f"{size.epochs} epochs, batch {BATCH_SIZE}, AdamW, one cycle, {precision}",
             "Input": f"{INPUT_SIZE[0]}x{INPUT_SIZE[1]} (H x W)",
             "Milliseconds per image": "float32 inference, batch 8, medians of interleaved rounds",
             "Device": f"{platform.machine()} CPU, {torch.get_num_threads()} threads",
