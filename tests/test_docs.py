@@ -26,6 +26,6 @@ def test_links_and_configurations_exist(page):
     text = page.read_text()
     links = re.findall(r"\]\(([^)#]+)\)", text)
     paths = [page.parent / link for link in links if "://" not in link]
-    paths += [ROOT / name for name in re.findall(r"--config (configs/\S+)", text)]
+    paths += [ROOT / name for name in re.findall(r"--config (configs/[\w/.]+)", text)]
     missing = [str(path) for path in paths if not path.exists()]
     assert not missing
