@@ -51,7 +51,7 @@ class DemoSize:
 
     train_images: int = 600
     val_images: int = 160
-    epochs: int = 12
+    epochs: int = 9
 
 
 class History(lightning.Callback):
