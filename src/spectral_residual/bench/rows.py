@@ -7,12 +7,12 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import nn
 
-from ..blocks import create_block
+from ..blocks import MapSize, create_block
 from ..errors import unknown_name
 
 
@@ -55,7 +55,7 @@ class Row:
 
     def build(self) -> nn.Module:
         """Make the block; ValueError if `create_block` refuses."""
-        size = (self.shape[-2], self.shape[-1])
+        size = cast(MapSize, self.shape)
         return create_block(self.block, self.channels, size, **self.options)
 
 
