@@ -6,9 +6,7 @@ import contextlib
 import copy
 import io
 import json
-import os
 import stat
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -37,12 +35,10 @@ REAL = [
 ]
 
 
-def real_annotations(name):
-    shared = os.environ.get("SRL_SHARED", Path(__file__).parents[2] / "shared")
-    path = Path(shared) / "data" / name
-    if not path.is_file():
-        pytest.skip(f"needs shared data {name}")
-    return json.loads(path.read_text())
+@pytest.fixture
+def real_annotations(shared_data):
+    """Function from a name in REAL to the content of that file."""
+    return lambda name: json.loads(shared_data(name).read_text())
 
 
 def reference(annotations, results, sigmas, image_ids=None):
@@ -157,7 +153,7 @@ def random_annotations(rng, joints, images=25, categories=(1,)):
 
 @pytest.mark.parametrize("name", REAL)
 @pytest.mark.parametrize(("noise", "digits"), [(0.03, None), (0.1, 1)])
-def test_real_annotations_equal_pycocotools(name, noise, digits):
+def test_real_annotations_equal_pycocotools(real_annotations, name, noise, digits):
     annotations = real_annotations(name)
     results = noisy(annotations, np.random.default_rng(0), noise, digits)
     got = assert_equals_reference(annotations, results, COCO_SIGMAS)
@@ -214,13 +210,13 @@ def test_no_people_is_undefined():
 
 
 @pytest.mark.parametrize("name", REAL)
-def test_annotations_as_results_are_perfect(name):
+def test_annotations_as_results_are_perfect(real_annotations, name):
     annotations = real_annotations(name)
     got = evaluate_keypoints(annotations, perfect(annotations), COCO_SIGMAS)
     assert set(got.values()) == {1.0}
 
 
-def test_duplicates_cost_and_suppression_restores():
+def test_duplicates_cost_and_suppression_restores(real_annotations):
     annotations = real_annotations(REAL[0])
     people = labelled(annotations)
     scores = np.random.default_rng(11).uniform(0.5, 1, len(people))
@@ -238,7 +234,7 @@ def test_duplicates_cost_and_suppression_restores():
     assert set(evaluate_keypoints(annotations, kept, COCO_SIGMAS).values()) == {1.0}
 
 
-def test_people_in_empty_images_cost_if_scored_high():
+def test_people_in_empty_images_cost_if_scored_high(real_annotations):
     annotations = real_annotations(REAL[0])
     results = perfect(annotations)
     with_people = {person["image_id"] for person in annotations["annotations"]}
