@@ -6,6 +6,7 @@ import contextlib
 import copy
 import io
 import json
+import os
 import stat
 
 import numpy as np
