@@ -179,7 +179,7 @@ def test_blocks_at_other_places_and_with_options():
 def test_sizes_that_are_no_multiple_of_32(size, resnet18):
     message = f"must be a multiple of 32.* input size {size[0]}x{size[1]}"
     with pytest.raises(ValueError, match=message):
-        check_input_size(size)
+        check_input_size(size, 32)
     with pytest.raises(ValueError, match=message):
         create_simple_baseline(backbone="resnet18", input_size=size)
     if min(size) > 0:

@@ -128,7 +128,8 @@ class KeypointDataModule(lightning.LightningDataModule):
     predict : PredictSource
         Images to predict on; the test or validation split by default.
     input_size : (int, int)
-        Height and width (H, W) of the crops, multiples of 32.
+        Height and width (H, W) of the crops, multiples of the network's stride (32 for a whole
+        ResNet).
     joints : Joints
         Sigmas and flip pairs, where the files do not give them.
     augment : AugmentConfig

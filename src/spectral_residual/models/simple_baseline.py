@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -14,12 +15,15 @@ HEATMAP_STRIDE = 4
 
 
 class SimpleBaseline(nn.Module):
-    """ResNet trunk, three deconvolutions of stride 2, and a 1x1 convolution to heatmaps.
+    """ResNet trunk, deconvolutions of stride 2, and a 1x1 convolution to heatmaps.
+
+    There are as many deconvolutions as give heatmaps a quarter of the input: three for a trunk
+    of stride 32, two for 16, one for 8.
 
     Parameters
     ----------
     trunk : ResNetTrunk
-        Maps images (N, 3, H, W) to (N, trunk.channels, H / 32, W / 32).
+        Maps images (N, 3, H, W) to (N, trunk.channels, H / trunk.stride, W / trunk.stride).
     num_joints : int
         Heatmaps K to predict.
     deconv_channels : int, default 256
@@ -27,9 +31,13 @@ class SimpleBaseline(nn.Module):
 
     Attributes
     ----------
+    backbone : ResNetTrunk
+        `trunk`.
     d1, d2, d3 : nn.Sequential
         Deconvolution 4x4 of stride 2 without bias, BatchNorm, ReLU. The paper puts one block
         after each.
+    deconvolutions : tuple of str
+        Names of those there are, in order.
     head : nn.Conv2d
         1x1, with bias.
     """
@@ -40,9 +48,12 @@ class SimpleBaseline(nn.Module):
             if value < 1:
                 raise ValueError(f"{label} must be positive, got {value}")
         self.backbone = trunk
-        self.d1 = _deconvolution(trunk.channels, deconv_channels)
-        self.d2 = _deconvolution(deconv_channels, deconv_channels)
-        self.d3 = _deconvolution(deconv_channels, deconv_channels)
+        count = int(math.log2(trunk.stride // HEATMAP_STRIDE))
+        self.deconvolutions = tuple(f"d{number}" for number in range(1, count + 1))
+        inputs = trunk.channels
+        for name in self.deconvolutions:
+            self.add_module(name, _deconvolution(inputs, deconv_channels))
+            inputs = deconv_channels
         self.head = nn.Conv2d(deconv_channels, num_joints, 1)
         nn.init.normal_(self.head.weight, std=0.001)
         nn.init.zeros_(self.head.get_parameter("bias"))
@@ -53,7 +64,7 @@ class SimpleBaseline(nn.Module):
         Parameters
         ----------
         images : Tensor
-            Normalised RGB crops, (N, 3, H, W), H and W multiples of 32.
+            Normalised RGB crops, (N, 3, H, W), H and W multiples of the trunk's stride.
 
         Returns
         -------
@@ -63,16 +74,22 @@ class SimpleBaseline(nn.Module):
         Raises
         ------
         ValueError
-            If H or W is not a multiple of 32.
+            If H or W is not a multiple of the trunk's stride.
         """
-        check_input_size((images.shape[-2], images.shape[-1]))
-        return self.head(self.d3(self.d2(self.d1(self.backbone(images)))))
+        check_input_size((images.shape[-2], images.shape[-1]), self.backbone.stride)
+        features = self.backbone(images)
+        for name in self.deconvolutions:
+            features = getattr(self, name)(features)
+        return self.head(features)
 
 
 def create_simple_baseline(
     *,
     backbone: str = "resnet50",
     weights: str | None = None,
+    stages: int = 4,
+    output_stride: int | None = None,
+    dilated: bool = False,
     num_joints: int = 17,
     input_size: tuple[int, int] = (256, 192),
     deconv_channels: int = 256,
@@ -88,10 +105,17 @@ def create_simple_baseline(
         A name in `spectral_residual.models.resnet.RESNETS`.
     weights : str, optional
         Weights of the trunk; see `ResNetTrunk`.
+    stages : int
+        Layers of the trunk that are kept; see `ResNetTrunk`.
+    output_stride : int, optional
+        Stride of the trunk, by default its own; see `ResNetTrunk`.
+    dilated : bool
+        Dilation in place of the strides that `output_stride` removes.
     num_joints : int
         Joints K of the skeleton.
     input_size : (int, int)
-        Height and width of the crops, multiples of 32; blocks get their weights for it.
+        Height and width of the crops, multiples of the trunk's stride (32 by default); blocks
+        get their weights for it.
     deconv_channels : int
         Channels of the deconvolutions.
     block : str, optional
@@ -104,11 +128,19 @@ def create_simple_baseline(
     Returns
     -------
     SimpleBaseline
+
+    Raises
+    ------
+    ValueError
+        If a name is unknown (the nearest is suggested), the options of the trunk do not go
+        together, the input size is no multiple of its stride, or options are given without a
+        block.
     """
-    check_input_size(input_size)
     if block is None and block_options:
         raise ValueError(f"block_options {dict(block_options)} are given, but no block")
-    model = SimpleBaseline(ResNetTrunk(backbone, weights), num_joints, deconv_channels)
+    trunk = ResNetTrunk(backbone, weights, stages, output_stride, dilated)
+    check_input_size(input_size, trunk.stride)
+    model = SimpleBaseline(trunk, num_joints, deconv_channels)
     if block is not None:
         insert_blocks(
             model, after=block_after, block=block, input_size=(3, *input_size),
@@ -117,14 +149,13 @@ def create_simple_baseline(
     return model
 
 
-def check_input_size(size: tuple[int, int]) -> None:
-    """Raise ValueError unless height and width are positive multiples of 32."""
+def check_input_size(size: tuple[int, int], stride: int) -> None:
+    """Raise ValueError unless height and width are positive multiples of the trunk's stride."""
     for label, value in zip(("height", "width"), size, strict=True):
-        if value < ResNetTrunk.stride or value % ResNetTrunk.stride:
+        if value < stride or value % stride:
             raise ValueError(
-                f"the input {label} must be a multiple of {ResNetTrunk.stride}, so that the "
-                f"heatmap has a quarter of it, got {value} in input size "
-                f"{size[0]}x{size[1]} (H x W)"
+                f"the input {label} must be a multiple of {stride}, so that the heatmap has a "
+                f"quarter of it, got {value} in input size {size[0]}x{size[1]} (H x W)"
             )
 
 

@@ -2,24 +2,11 @@
 
 from __future__ import annotations
 
-import warnings
-
-import lightning
-import torch
-from lightning.pytorch.callbacks import LearningRateMonitor, ModelCheckpoint
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 
 from ..data.module import KeypointDataModule
+from .cli_common import build_cli
 from .pose import PoseTask
-
-_HARMLESS_WARNINGS = (
-    "LightningCLI's args parameter",
-    "predict returned None",
-    "The dirpath has changed from",
-    ".*is not supported by the model summary",
-    r".*treespec, LeafSpec",
-    ".*does not have many workers",
-)
 
 
 class PoseCLI(LightningCLI):
@@ -44,30 +31,9 @@ def pose_cli(arguments: list[str], run: bool = True) -> PoseCLI:
     run : bool
         False only builds ``cli.trainer``, ``cli.model`` and ``cli.datamodule``.
     """
-    for message in _HARMLESS_WARNINGS:
-        warnings.filterwarnings("ignore", message=message)
-    torch.set_float32_matmul_precision("high")
-    return PoseCLI(
-        PoseTask,
-        KeypointDataModule,
-        trainer_defaults={"callbacks": default_callbacks(), "default_root_dir": "runs/pose"},
-        save_config_kwargs={"overwrite": True},
-        seed_everything_default=0,
-        args=arguments,
-        run=run,
-        parser_kwargs={"prog": "srl pose"} if not run else {},
+    return build_cli(
+        PoseCLI, PoseTask, KeypointDataModule, arguments, name="pose", monitor="val/AP", run=run
     )
-
-
-def default_callbacks() -> list[lightning.Callback]:
-    """Checkpoints of the last and the best epoch (by AP), and the rate's curve."""
-    return [
-        ModelCheckpoint(
-            monitor="val/AP", mode="max", save_last=True, filename="best",
-            auto_insert_metric_name=False,
-        ),
-        LearningRateMonitor(logging_interval="epoch"),
-    ]  # fmt: skip
 
 
 def fit(arguments: list[str]) -> int:

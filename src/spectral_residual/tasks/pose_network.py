@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ import torch
 
 from ..data.skeleton import Skeleton
 from ..models.simple_baseline import SimpleBaseline, create_simple_baseline
+from .checkpoint import check_same, read_checkpoint
 
 CHECKPOINT_KEY = "spectral_residual_pose"
 
@@ -25,8 +26,16 @@ class PoseNetwork:
         resnet18, resnet34, resnet50, resnet101 or resnet152.
     weights : str or None
         torchvision's name (``IMAGENET1K_V1``) or the path of a weights file.
+    stages : int
+        Layers of the trunk that are kept: 4, 3 or 2.
+    output_stride : int or None
+        Input pixels per position of the trunk's output, 8, 16 or 32; strides beyond become 1.
+        None keeps the trunk's own: 32 with 4 stages, 16 with 3, 8 with 2.
+    dilated : bool
+        Dilation in place of the strides that `output_stride` removes.
     deconv_channels : int
-        Channels of the three deconvolutions.
+        Channels of the deconvolutions, of which there are as many as bring the trunk's stride
+        to 4.
     block : str or None
         Block to insert, e.g. ``srl-fft``.
     block_after : list of str
@@ -37,6 +46,9 @@ class PoseNetwork:
 
     backbone: str = "resnet50"
     weights: str | None = None
+    stages: int = 4
+    output_stride: int | None = None
+    dilated: bool = False
     deconv_channels: int = 256
     block: str | None = None
     block_after: list[str] = field(default_factory=lambda: ["d1", "d2", "d3"])
@@ -50,6 +62,9 @@ def build_network(
     model = create_simple_baseline(
         backbone=config.backbone,
         weights=config.weights,
+        stages=config.stages,
+        output_stride=config.output_stride,
+        dilated=config.dilated,
         num_joints=skeleton.num_joints,
         input_size=input_size,
         deconv_channels=config.deconv_channels,
@@ -63,23 +78,20 @@ def build_network(
 def check_same_network(checkpoint: Mapping[str, Any], expected: Mapping[str, Any]) -> None:
     """Compare a checkpoint's description of its network with another.
 
+    Options that an older version did not know had their default values.
+
     Raises
     ------
     ValueError
         If the checkpoint has none, or if network, skeleton or input size differ; the message
-        lists every difference.
+        lists the differences.
     """
     stored = checkpoint.get(CHECKPOINT_KEY)
-    if not isinstance(stored, Mapping):
-        raise ValueError("the checkpoint is not one of a pose model of this package")
-    got, wanted = _flatten(stored), _flatten(expected)
-    differences = [
-        f"{key}: {got.get(key, 'absent')!r} in the checkpoint, {wanted.get(key, 'absent')!r} here"
-        for key in sorted(got.keys() | wanted.keys())
-        if got.get(key) != wanted.get(key)
-    ]
-    if differences:
-        raise ValueError("the checkpoint is of another model:\n  " + "\n  ".join(differences))
+    if isinstance(stored, Mapping):
+        defaults = {k: v for k, v in asdict(PoseNetwork()).items() if k in expected["network"]}
+        complete = {**stored, "network": defaults | dict(stored["network"])}
+        checkpoint = {CHECKPOINT_KEY: complete}
+    check_same(checkpoint, CHECKPOINT_KEY, expected)
 
 
 def load_pose_network(path: str | Path) -> tuple[SimpleBaseline, Skeleton, tuple[int, int]]:
@@ -106,28 +118,9 @@ def load_pose_network(path: str | Path) -> tuple[SimpleBaseline, Skeleton, tuple
     ValueError
         If it is not a checkpoint of a pose model.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"no checkpoint {path}")
-    checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-    stored = checkpoint.get(CHECKPOINT_KEY) if isinstance(checkpoint, Mapping) else None
-    if not isinstance(stored, Mapping):
-        raise ValueError(f"{path}: not a checkpoint of a pose model of this package")
+    stored, weights = read_checkpoint(path, CHECKPOINT_KEY)
     skeleton = Skeleton.from_dict(stored["skeleton"])
     input_size = (int(stored["input_size"][0]), int(stored["input_size"][1]))
     model = build_network(PoseNetwork(**stored["network"]), skeleton, input_size)
-    prefix = "network."
-    model.load_state_dict(
-        {k.removeprefix(prefix): v for k, v in checkpoint["state_dict"].items() if k[:8] == prefix}
-    )
+    model.load_state_dict(weights)
     return model.eval(), skeleton, input_size
-
-
-def _flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in tree.items():
-        if isinstance(value, Mapping):
-            flat |= _flatten(value, f"{prefix}{key}.")
-        else:
-            flat[prefix + key] = value
-    return flat

@@ -1,165 +1,26 @@
-"""``srl pose speed``: does loading keep up with training?
-
-Three rates in images per second, measured in interleaved rounds of one run: the loader alone,
-the training step on one batch already in memory, and training with the loader.
-"""
+"""``srl pose speed``: does loading keep up with training?"""
 
 from __future__ import annotations
 
-import argparse
-import json
-import statistics
-import time
-from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
-from typing import Any
-
-import torch
-from rich.console import Console
-from rich.progress import track
 from torch import Tensor
 
 from ..data.heatmap import keypoint_mse
 from .pose import PoseTask
 from .pose_cli import pose_cli
-
-Batch = dict[str, Tensor]
-
-
-@dataclass(frozen=True)
-class SpeedReport:
-    """Medians over rounds, in images per second.
-
-    Attributes
-    ----------
-    loader, step, training : float
-        The loader alone (with its workers, nothing else running); the training step on a batch
-        in memory; both together.
-    ratio : float
-        training / step, the median of the rounds' ratios: 1 if loading costs nothing.
-    rounds, steps, batch_size, workers, threads : int
-        What was measured: rounds, steps per round and rate, loader processes, CPU threads.
-    device, precision : str
-        Where and how.
-    """
-
-    loader: float
-    step: float
-    training: float
-    ratio: float
-    rounds: int
-    steps: int
-    batch_size: int
-    workers: int
-    threads: int
-    device: str
-    precision: str
-
-
-def measure_speed(cli: Any, *, rounds: int, steps: int) -> SpeedReport:
-    """Measure the rates of a configured training.
-
-    Parameters
-    ----------
-    cli : PoseCLI
-        As `pose_cli` returns it with ``run=False``.
-    rounds, steps : int
-        Rounds, and batches per round for each rate.
-    """
-    task: PoseTask = cli.model
-    data = cli.datamodule
-    strategy, precision = cli.trainer.strategy, cli.trainer.precision_plugin
-    device = strategy.root_device
-    data.setup("fit")
-    task = task.to(device).train()
-    optimizer = task.make_optimizer(
-        [{"params": [p for p in task.network.parameters() if p.requires_grad]}]
-    )
-    loader = data.train_dataloader()
-    batches = _endless(loader)
-
-    def step(batch: Batch) -> None:
-        batch = {name: value.to(device, non_blocking=True) for name, value in batch.items()}
-        with precision.train_step_context():
-            targets, weights = task.codec.encode(batch["joints"], batch["visible"])
-            loss = keypoint_mse(task(batch["image"]), targets, weights)
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-
-    kept = next(batches)
-    jobs: dict[str, Callable[[], Any]] = {
-        "loader": lambda: next(batches),
-        "step": lambda: step(kept),
-        "training": lambda: step(next(batches)),
-    }
-    times: dict[str, list[float]] = {name: [] for name in jobs}
-    for _ in range(3):
-        step(kept)
-    for _ in track(range(rounds), "measuring", console=Console(stderr=True)):
-        for name, job in jobs.items():
-            if name != "step":
-                _drain(loader, batches)
-            times[name].append(_seconds(job, steps, device))
-    rates = {
-        n: statistics.median(loader.batch_size * steps / t for t in ts) for n, ts in times.items()
-    }
-    pairs = zip(times["step"], times["training"], strict=True)
-    return SpeedReport(
-        **rates,
-        ratio=statistics.median(a / b for a, b in pairs),
-        rounds=rounds,
-        steps=steps,
-        batch_size=loader.batch_size,
-        workers=loader.num_workers,
-        threads=torch.get_num_threads(),
-        device=torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
-        precision=str(cli.trainer.precision),
-    )
+from .speed import Batch, speed_command
 
 
 def main(arguments: list[str]) -> int:
     """Command line; further options are those of ``srl pose fit``."""
-    parser = argparse.ArgumentParser(
-        prog="srl pose speed",
-        description="Images per second of the loader alone, the training step on a batch in "
-        "memory, and training. All other options, --config first of all, are those of "
-        "'srl pose fit'.",
+    return speed_command(
+        arguments,
+        name="pose",
+        unit="images",
+        make_cli=lambda rest: pose_cli(rest, run=False),
+        loss=_loss,
     )
-    parser.add_argument("--rounds", type=int, default=5, help="rounds (default: 5)")
-    parser.add_argument("--steps", type=int, default=12, help="batches per round (default: 12)")
-    parser.add_argument("--json", action="store_true", help="print one JSON object")
-    own, rest = parser.parse_known_args(arguments)
-    if own.rounds < 1 or own.steps < 1:
-        raise ValueError(f"--rounds and --steps must be positive, got {own.rounds}, {own.steps}")
-    report = measure_speed(pose_cli(rest, run=False), rounds=own.rounds, steps=own.steps)
-    if own.json:
-        print(json.dumps(asdict(report)))
-        return 0
-    print(f"loader alone            {report.loader:8.1f} images/s")
-    print(f"step, batch in memory   {report.step:8.1f} images/s")
-    print(f"training with loader    {report.training:8.1f} images/s")
-    print(f"training / step         {report.ratio:8.3f}")
-    return 0
 
 
-def _endless(loader: Any) -> Iterator[Batch]:
-    while True:
-        yield from loader
-
-
-def _drain(loader: Any, batches: Iterator[Batch]) -> None:
-    """Use up the batches that the workers have prepared while nothing asked for them."""
-    for _ in range(loader.num_workers * (loader.prefetch_factor or 0)):
-        next(batches)
-
-
-def _seconds(job: Callable[[], Any], steps: int, device: torch.device) -> float:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    start = time.perf_counter()
-    for _ in range(steps):
-        job()
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    return time.perf_counter() - start
+def _loss(task: PoseTask, batch: Batch) -> Tensor:
+    targets, weights = task.codec.encode(batch["joints"], batch["visible"])
+    return keypoint_mse(task(batch["image"]), targets, weights)
