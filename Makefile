@@ -23,7 +23,7 @@ env: $(VENV)/installed  ## virtual environment with everything that is needed
 
 $(VENV)/installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
-	$(RUN)pip install --quiet --disable-pip-version-check --editable ".[pose,dev]"
+	$(RUN)pip install --quiet --disable-pip-version-check --editable ".[video,dev]"
 	touch $@
 
 clean:

@@ -98,6 +98,25 @@ def test_simple_baseline_with_blocks(capsys):
     assert names == {f"d2.srl{part}" for part in ("", ".conv1", ".bn1", ".conv2", ".bn2")}
 
 
+def test_c2d_with_blocks(capsys):
+    """Table 8 prints 0.08 GFLOPs and 86.06 Ki parameters for four SRL-FFT blocks."""
+    arguments = ["model", "c2d_resnet18", "--input", 3, 8, 224, 224, "--accounting", "paper+bn"]
+    base = run_json(capsys, *arguments)
+    found = run_json(capsys, *arguments, "--block", "srl-fft")
+    assert found["gflops"] - base["gflops"] == pytest.approx(0.0804, abs=1e-4)
+    assert (found["parameters"] - base["parameters"]) / 1024 == 86.0625
+    places = {
+        layer["name"].split("_srl")[0] for layer in found["layers"] if "_srl" in layer["name"]
+    }
+    assert places == {f"backbone.layer{stage}.{i}" for stage in (2, 3) for i in (0, 1)}
+    one = run_json(capsys, *arguments, "--block", "srl-fft", "--after", "backbone.layer3")
+    assert base["operations"] < one["operations"] < found["operations"]
+    frames = run_json(capsys, *arguments, "--block", "rcca", "--after", "backbone.layer3")
+    block = measure_cost(create_block("rcca", 256, (14, 14)), (256, 14, 14), "paper+bn")
+    added = frames["operations"] - base["operations"]
+    assert added == pytest.approx(4 * block.operations, rel=1e-9)
+
+
 def test_a_network_of_torchvision(capsys):
     """3.6e9 operations / 2, and 11,689,512 parameters, are in everybody's tables."""
     exact = run_json(capsys, "model", "resnet18", "--input", 3, 224, 224, "--accounting", "exact")
@@ -145,6 +164,11 @@ def test_a_network_of_timm():
         ("model simple_baseline_resnet51 --input 3 64 64", "did you mean 'resnet50'"),
         ("model simple_baseline_resnet18 --input 3 60 64", "height must be a multiple of 32"),
         ("model simple_baseline_resnet18 --input 1 64 64", "inputs 3 H W, got 1 64 64"),
+        ("model c2d_resnet19 --input 3 8 64 64", "did you mean 'resnet18'"),
+        ("model c2d_resnet18 --input 3 64 64", "inputs 3 T H W, got 3 64 64"),
+        ("model c2d_resnet18 --input 3 7 64 64", "frames must be even, .* got 7"),
+        ("model c2d_resnet18 --input 3 8 64 64 --block srl-fft-3", "did you mean 'srl-fft-3d'"),
+        ("block tsm --channels 64 --size 8 8", "'tsm' is not defined for images"),
         ("model resnet18 --input 3 0 64", "must be positive integers"),
         ("model resnet18 --input 3 64", r"does not run .* shape \(1, 3, 64\)"),
         ("model resnet18 --input 3 64 64 --after layer3", "but no block"),

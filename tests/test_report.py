@@ -386,6 +386,17 @@ def test_fourier_filters_are_arranged_by_frequency(size):
     assert (np.diff(y) > 0).all()
 
 
+def test_a_filter_over_time_has_a_panel_for_every_temporal_frequency():
+    block = create_block("srl-fft-3d", 8, (4, 6, 5), groups=1, spread=1.0)
+    panels = filter_panels(block)
+    assert [panel.name.split("\n")[1] for panel in panels] == [
+        f"{t}/4 cycles per frame" for t in (0, 1, -2, -1)
+    ]
+    for panel, t in zip(panels, (0, 1, 2, 3), strict=True):
+        weight = block.relu.weight[t].detach().double().numpy()
+        np.testing.assert_array_equal(panel.weight, np.fft.fftshift(weight, axes=0))
+
+
 def test_a_low_pass_is_in_the_centre_row_and_left_column():
     block = make_block(size=(16, 12))
     with torch.no_grad():

@@ -23,7 +23,7 @@ from spectral_residual.cost import measure_cost
 from spectral_residual.transforms.matrices import BUILDERS
 
 EXACT = 1e-10
-SRL_NAMES = [name for name in VIDEO_BLOCKS if name.startswith("srl-")]
+SRL_NAMES = [name for name in BLOCKS if name.startswith("srl-")]  # frame by frame, and conv_t
 OPERATIONS = ["channel+time", "channel", "time"]
 SIZES = [(3, 6, 8), (4, 5, 7), (2, 8, 5), (1, 3, 4), (5, 1, 2)]
 
@@ -418,16 +418,24 @@ def test_cost_by_hand():
 
 
 def test_blocks_for_videos():
-    images_only = {"rcca", "ffc", "gfnet"}
+    images_only, videos_only = {"rcca", "ffc", "gfnet"}, {"srl-fft-3d", "tsm"}
     assert set(BLOCKS) - set(VIDEO_BLOCKS) == images_only
+    assert set(VIDEO_BLOCKS) - set(BLOCKS) == videos_only
     for name in VIDEO_BLOCKS:
         block = create_block(name, 16, (3, 6, 5))
         x = videos(16, (3, 6, 5)).float()
-        assert torch.equal(block(x), x)
-        assert isinstance(block, SRLVideoBlock) == name.startswith("srl-")
+        assert torch.equal(block(x), x) == (name != "tsm")
+        assert isinstance(block, SRLVideoBlock) == (name in SRL_NAMES)
+        assert block.extra_operations((7, 16, 3, 6, 5)) >= 0
     for name in images_only:
         with pytest.raises(ValueError, match=rf"{name}.* not defined for videos: expected a size"):
             create_block(name, 16, (3, 6, 5))
+    for name in videos_only:
+        message = rf"{name}.* not defined for images: expected a size \(T, H, W\), got \(H, W\)"
+        with pytest.raises(ValueError, match=message):
+            create_block(name, 16, (6, 5))
+    with pytest.raises(ValueError, match="unknown block 'tms'; did you mean 'tsm'"):
+        create_block("tms", 16, (6, 5))
 
 
 def test_options_of_both():
@@ -461,7 +469,7 @@ def test_insertion_into_videos(name):
     y = model(x)
     insert_blocks(model, ["video"], name, input_size=(3, 5, 12, 10))
     (block,) = (m for m in model.modules() if hasattr(m, "extra_operations"))
-    assert torch.equal(model(x), y)
+    assert torch.equal(model(x), y) == (name != "tsm")
     if isinstance(block, SRLVideoBlock):
         assert (block.channels, block.frames, block.size) == (16, 5, (6, 5))
         block.alpha.data.fill_(1.0)

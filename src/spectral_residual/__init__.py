@@ -9,12 +9,22 @@ Importing this package needs torch and nothing else.
 
 from __future__ import annotations
 
-from .blocks import BLOCKS, VIDEO_BLOCKS, SpectralReLU, SRLBlock, SRLVideoBlock, create_block
+from .blocks import (
+    BLOCKS,
+    VIDEO_BLOCKS,
+    SpectralReLU,
+    SRLBlock,
+    SRLVideoBlock,
+    SRLVolumeBlock,
+    TemporalShift,
+    create_block,
+)
 from .insertion import insert_blocks, output_shapes
 from .transforms import (
     TRANSFORMS,
     FixedOrthogonalTransform,
     FourierTransform,
+    FourierVolume,
     LearnableOrthogonal,
     Transform,
     create_transform,
@@ -28,10 +38,13 @@ __all__ = [
     "VIDEO_BLOCKS",
     "FixedOrthogonalTransform",
     "FourierTransform",
+    "FourierVolume",
     "LearnableOrthogonal",
     "SRLBlock",
     "SRLVideoBlock",
+    "SRLVolumeBlock",
     "SpectralReLU",
+    "TemporalShift",
     "Transform",
     "__version__",
     "create_block",

@@ -19,6 +19,7 @@ from .insertion import insert_blocks
 
 ALL = "all"
 _SIMPLE_BASELINE = "simple_baseline_"
+_C2D = "c2d_"
 
 
 def main(arguments: list[str]) -> int:
@@ -57,15 +58,15 @@ def create_network(
     Parameters
     ----------
     name : str
-        ``simple_baseline_resnet50`` and the like, or a name of torchvision or timm; torchvision
-        goes first, ``timm/NAME`` asks for timm.
+        ``simple_baseline_resnet50``, ``c2d_resnet18`` and the like, or a name of torchvision or
+        timm; torchvision goes first, ``timm/NAME`` asks for timm.
     input_size : tuple of int
-        Shape of one input without the batch axis, e.g. (3, 224, 224).
+        Shape of one input without the batch axis, e.g. (3, 224, 224), or (3, 8, 224, 224).
     block : str, optional
         Name for `create_block`.
     after : sequence of str
-        Names of the modules to insert the block after; for SimpleBaseline by default all three
-        deconvolutions.
+        Names of the modules to insert the block after; by default all three deconvolutions of
+        SimpleBaseline, and the places of `create_c2d`.
     options : dict, optional
         Options of the block.
 
@@ -88,26 +89,38 @@ def create_network(
         model = _build(name, input_size)
     if block is None:
         return model
-    if not after and name.startswith(_SIMPLE_BASELINE):
-        after = ("d1", "d2", "d3")
-    return insert_blocks(model, after, block, input_size=input_size, options=options)
+    folded_time = False
+    if name.startswith(_SIMPLE_BASELINE):
+        after = after or ("d1", "d2", "d3")
+    elif name.startswith(_C2D):
+        from .models.c2d import BLOCK_AFTER
+
+        after = after or BLOCK_AFTER
+        folded_time = block in VIDEO_BLOCKS
+    return insert_blocks(
+        model, after, block, input_size=input_size, options=options, folded_time=folded_time
+    )
 
 
 def _build(name: str, input_size: tuple[int, ...]) -> nn.Module:
-    from .models import RESNETS, create_simple_baseline
+    from .models import RESNETS, create_c2d, create_simple_baseline
 
     if name.startswith(_SIMPLE_BASELINE):
         if len(input_size) != 3 or input_size[0] != 3:
             raise ValueError(f"{name} takes inputs 3 H W, got {' '.join(map(str, input_size))}")
         backbone = name.removeprefix(_SIMPLE_BASELINE)
         return create_simple_baseline(backbone=backbone, input_size=input_size[1:])
+    if name.startswith(_C2D):
+        if len(input_size) != 4 or input_size[0] != 3:
+            raise ValueError(f"{name} takes inputs 3 T H W, got {' '.join(map(str, input_size))}")
+        return create_c2d(backbone=name.removeprefix(_C2D), frames=input_size[1])
     import torchvision
 
     known = torchvision.models.list_models()
     if name in known:
         network: nn.Module = torchvision.models.get_model(name, weights=None)
         return network
-    known += [_SIMPLE_BASELINE + backbone for backbone in RESNETS]
+    known += [prefix + backbone for prefix in (_SIMPLE_BASELINE, _C2D) for backbone in RESNETS]
     try:
         import timm
     except ImportError:
@@ -142,7 +155,8 @@ def _parser() -> argparse.ArgumentParser:
     )
 
     block = commands.add_parser("block", parents=[common], help="cost of a block")
-    block.add_argument("name", help=f"{', '.join(BLOCKS)}; or {ALL}, to compare them")
+    names = ", ".join(dict.fromkeys(BLOCKS + VIDEO_BLOCKS))
+    block.add_argument("name", help=f"{names}; or {ALL}, to compare them")
     block.add_argument("--channels", type=int, required=True, metavar="C")
     block.add_argument(
         "--size", type=int, nargs="+", required=True, metavar="N", help="H W, or T H W for videos"
@@ -158,7 +172,9 @@ def _parser() -> argparse.ArgumentParser:
 
     model = commands.add_parser("model", parents=[common], help="cost of a network")
     model.add_argument(
-        "name", help="simple_baseline_resnet50, ..., or a name of torchvision or timm (timm/NAME)"
+        "name",
+        help="simple_baseline_resnet50, c2d_resnet18, ..., or a name of torchvision or timm "
+        "(timm/NAME)",
     )
     model.add_argument(
         "--input", type=int, nargs="+", required=True, metavar="N", help="C H W, or C T H W"

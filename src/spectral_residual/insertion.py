@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from .blocks import MapSize, create_block
+from .blocks import FoldedVideoBlock, create_block
 from .errors import unknown_name
 
 Shape = tuple[int, ...]
@@ -32,14 +32,15 @@ def insert_blocks(
     *,
     input_size: Shape,
     options: Mapping[str, Any] | None = None,
+    folded_time: bool = False,
 ) -> nn.Module:
     r"""Insert a block after each named module, in place.
 
     Channels and map sizes are found by running the network on the meta device, which computes
     nothing. All weights keep their names, so that pre-trained weights can be loaded before or
     after; the new parameters appear as ``<module>.srl.*`` (or ``<module>_srl.*`` beside a
-    module in an `nn.Sequential`). As the blocks start as the identity (alpha is 0), the
-    network's output does not change. After an error the network is as it was.
+    module in an `nn.Sequential`). As the blocks start as the identity (alpha is 0; all but
+    ``tsm``), the network's output does not change. After an error the network is as it was.
 
     Parameters
     ----------
@@ -55,6 +56,12 @@ def insert_blocks(
         Shape of one input without the batch axis, e.g. ``(3, 224, 224)``.
     options : mapping, optional
         Further options for `create_block`.
+    folded_time : bool, default False
+        Whether the named modules get the frames of a video in the batch, (N * T, C, H, W), the
+        frames of one video in a row. T is then the batch of a module's output for a single
+        input, ``input_size`` being (3, T, H, W), and may differ between modules; the block is
+        one for videos of size (T, H, W), inside a `FoldedVideoBlock`. With False a block for
+        images would treat every frame by itself.
 
     Returns
     -------
@@ -80,14 +87,8 @@ def insert_blocks(
     places = [_find_place(model, name, called, containers) for name in after]
     blocks = []
     for name in after:
-        target, shape = model.get_submodule(name), shapes[name]
-        if len(shape) not in (4, 5):
-            raise ValueError(
-                f"the output of module {name!r} must be a feature map (N, C, H, W) or "
-                f"(N, C, T, H, W), got shape {tuple(shape)}"
-            )
-        size = cast(MapSize, shape[2:])
-        new = create_block(block, shape[1], size, **dict(options or {}))
+        target = model.get_submodule(name)
+        new = _create(block, name, shapes[name], options or {}, folded_time)
         weights = (p for module in (target, model) for p in module.parameters())
         reference = next((p for p in weights if p.is_floating_point()), None)
         if reference is not None:
@@ -96,6 +97,27 @@ def insert_blocks(
     for place, new in zip(places, blocks, strict=True):
         _attach(place, new)
     return model
+
+
+def _create(
+    block: str, module: str, shape: Shape, options: Mapping[str, Any], folded_time: bool
+) -> nn.Module:
+    """Block for outputs of `shape`, the batch axis of which is T if time is folded into it."""
+    if folded_time:
+        if len(shape) != 4:
+            raise ValueError(
+                f"with folded_time the output of module {module!r} must be frames "
+                f"(N * T, C, H, W), got shape {shape}"
+            )
+        frames, channels, height, width = shape
+        video_block = create_block(block, channels, (frames, height, width), **options)
+        return FoldedVideoBlock(video_block, frames)
+    if len(shape) not in (4, 5):
+        raise ValueError(
+            f"the output of module {module!r} must be a feature map (N, C, H, W) or "
+            f"(N, C, T, H, W), got shape {shape}"
+        )
+    return create_block(block, shape[1], shape[2:], **options)
 
 
 def output_shapes(model: nn.Module, names: Sequence[str], input_size: Shape) -> dict[str, Shape]:

@@ -1,7 +1,7 @@
 """``srl tables``: the cost columns of the paper's tables 2, 3 and 8, recomputed.
 
-Every number is counted in real modules, run on the meta device: SimpleBaseline networks without
-and with blocks, and the four blocks of the C2D network of table 8.
+Every number is counted in real networks, run on the meta device: SimpleBaseline and, for table 8,
+C2D, without and with blocks.
 """
 
 from __future__ import annotations
@@ -15,16 +15,13 @@ from typing import Any
 
 import torch
 
-from .blocks import create_block
 from .cost import measure_cost
-from .models import create_simple_baseline
+from .models import create_c2d, create_simple_baseline
 from .tables_data import REMARKS, PrintedCell, printed_cells
 
 PRINTED_DIGITS = 0.01
 """The tables print two decimals."""
 
-# Channels and (T, H, W) after each residual block of res3 and res4 of C2D-ResNet-18 (table 7).
-_VIDEO_MAPS = 2 * ((128, (4, 28, 28)),) + 2 * ((256, (4, 14, 14)),)
 _VIDEO_OPTIONS: dict[str, dict[str, Any]] = {"non-local": {"subsample": True}}
 
 
@@ -89,19 +86,16 @@ def _count_network(cell: PrintedCell) -> tuple[float, int]:
 
 
 def _count_added(cell: PrintedCell) -> tuple[float, int]:
-    operations, parameters = _pose_cost(cell.backbone, cell.input, cell.block)
-    base_operations, base_parameters = _pose_cost(cell.backbone, cell.input, "base")
+    network_cost = _video_cost if cell.table == 8 else _pose_cost
+    operations, parameters = network_cost(cell.backbone, cell.input, cell.block)
+    base_operations, base_parameters = network_cost(cell.backbone, cell.input, "base")
     return operations - base_operations, parameters - base_parameters
-
-
-def _count_video_blocks(cell: PrintedCell) -> tuple[float, int]:
-    return _video_blocks_cost(cell.block)
 
 
 _COUNTS: dict[int, Callable[[PrintedCell], tuple[float, int]]] = {
     2: _count_network,
     3: _count_added,
-    8: _count_video_blocks,
+    8: _count_added,
 }
 
 
@@ -120,16 +114,19 @@ def _pose_cost(backbone: str, size: str, block: str) -> tuple[float, int]:
 
 
 @cache
-def _video_blocks_cost(name: str) -> tuple[float, int]:
-    """Operations and parameters of the blocks in C2D-ResNet-18, batch normalisations included."""
-    operations, parameters = 0.0, 0
-    for channels, size in _VIDEO_MAPS if name != "base" else ():
-        with torch.device("meta"):
-            block = create_block(name, channels, size, **_VIDEO_OPTIONS.get(name, {}))
-        cost = measure_cost(block, (channels, *size), "paper+bn")
-        operations += cost.operations
-        parameters += cost.parameters
-    return operations, parameters
+def _video_cost(backbone: str, size: str, block: str) -> tuple[float, int]:
+    """Operations and parameters of C2D, with a block after each residual block of res3 and res4."""
+    frames, height, width = map(int, size.split("x"))
+    with torch.device("meta"):
+        model = create_c2d(
+            backbone=backbone,
+            frames=frames,
+            input_size=(height, width),
+            block=None if block == "base" else block,
+            block_options=_VIDEO_OPTIONS.get(block),
+        )
+    cost = measure_cost(model, (3, frames, height, width), "paper+bn")
+    return cost.operations, cost.parameters
 
 
 def main(arguments: list[str]) -> int:
@@ -148,7 +145,7 @@ def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(
         prog="srl tables",
         description="Recompute the cost columns of the paper's tables 2, 3 and 8 from real "
-        "modules and print each cell beside the printed one.",
+        "networks and print each cell beside the printed one.",
     )
     parser.add_argument("--json", action="store_true", help="print a list of cells as JSON")
     wanted = parser.parse_args(arguments)

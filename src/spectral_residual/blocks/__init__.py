@@ -10,26 +10,29 @@ from typing import Any
 from torch import nn
 
 from ..errors import unknown_name
-from ..transforms import TRANSFORMS, create_transform
+from ..transforms import TRANSFORMS, FourierVolume, create_transform
 from ..transforms.base import Size, check_size
-from .checks import check_positive
+from .checks import VideoSize, check_video_size
 from .compact_generalized import CompactGeneralizedBlock
 from .criss_cross import CrissCrossAttention, RecurrentCrissCrossBlock
 from .double_attention import DoubleAttentionBlock
 from .fast_fourier import FastFourierBlock
+from .folded import FoldedVideoBlock
 from .global_filter import GlobalFilterBlock
 from .non_local import NonLocalBlock
 from .spectral import SpectralReLU, SRLBlock
 from .spectral_video import SRLVideoBlock
+from .spectral_volume import SRLVolumeBlock
+from .temporal_shift import TemporalShift
 
-VideoSize = tuple[int, int, int]
-MapSize = Size | VideoSize
+ImageSize = tuple[int, int]
+MapSize = ImageSize | VideoSize
 Constructor = Callable[..., nn.Module]
 
 
 def _srl(transform: str) -> Constructor:
     @functools.wraps(SRLBlock, updated=())
-    def construct(channels: int, size: Size, **options: Any) -> nn.Module:
+    def construct(channels: int, size: ImageSize, **options: Any) -> nn.Module:
         return SRLBlock(channels, size, create_transform(transform, size), **options)
 
     return construct
@@ -43,6 +46,11 @@ def _srl_video(transform: str) -> Constructor:
         return SRLVideoBlock(channels, (height, width), spectral, frames=frames, **options)
 
     return construct
+
+
+@functools.wraps(SRLVolumeBlock, updated=())
+def _srl_volume(channels: int, size: VideoSize, **options: Any) -> nn.Module:
+    return SRLVolumeBlock(channels, size, FourierVolume(), **options)
 
 
 _FOR_BOTH: dict[str, Constructor] = {
@@ -59,14 +67,16 @@ _FOR_IMAGES: dict[str, Constructor] = {
 }
 _FOR_VIDEOS: dict[str, Constructor] = {
     **{f"srl-{transform}": _srl_video(transform) for transform in TRANSFORMS},
+    "srl-fft-3d": _srl_volume,
     **_FOR_BOTH,
+    "tsm": TemporalShift,
 }
 
 BLOCKS: tuple[str, ...] = tuple(_FOR_IMAGES)
 VIDEO_BLOCKS: tuple[str, ...] = tuple(_FOR_VIDEOS)
 
 
-def create_block(name: str, channels: int, size: MapSize, **options: Any) -> nn.Module:
+def create_block(name: str, channels: int, size: Size, **options: Any) -> nn.Module:
     """Build a block by name.
 
     Parameters
@@ -75,10 +85,11 @@ def create_block(name: str, channels: int, size: MapSize, **options: Any) -> nn.
         One of `BLOCKS`; for videos, one of `VIDEO_BLOCKS`. Spectral residual learning,
         `SRLBlock` and, for videos, `SRLVideoBlock`: ``srl-fft`` (Fourier),
         ``srl-lo`` (learnable orthogonal), ``srl-dct``, ``srl-wht`` (Walsh-Hadamard),
-        ``srl-haar``, ``srl-slant``. For comparison: ``non-local`` (`NonLocalBlock`), ``a2``
-        (`DoubleAttentionBlock`), ``cgnl`` (`CompactGeneralizedBlock`), ``rcca``
-        (`RecurrentCrissCrossBlock`), ``ffc`` (`FastFourierBlock`), ``gfnet``
-        (`GlobalFilterBlock`).
+        ``srl-haar``, ``srl-slant``; for videos alone ``srl-fft-3d`` (`SRLVolumeBlock`), whose
+        Fourier transform reaches over the frames too. For comparison: ``non-local``
+        (`NonLocalBlock`), ``a2`` (`DoubleAttentionBlock`), ``cgnl`` (`CompactGeneralizedBlock`),
+        ``rcca`` (`RecurrentCrissCrossBlock`), ``ffc`` (`FastFourierBlock`), ``gfnet``
+        (`GlobalFilterBlock`); for videos alone ``tsm`` (`TemporalShift`).
     channels : int
         Channels C of the feature map it will get, (N, C, H, W) or (N, C, T, H, W).
     size : (int, int) or (int, int, int)
@@ -86,13 +97,14 @@ def create_block(name: str, channels: int, size: MapSize, **options: Any) -> nn.
         blocks and ``gfnet`` have weights that depend on it.
     **options
         Keyword-only arguments of the block's class, e.g. for `SRLBlock`: ``reduction``,
-        ``groups``, ``kernel_size``, ``order``, ``alpha``.
+        ``groups``, ``kernel_size``, ``order``, ``alpha``, ``spread``.
 
     Returns
     -------
     nn.Module
         Maps (N, C, H, W) or (N, C, T, H, W), as `size` has it, to the same shape (``non-local``,
-        ``a2`` and ``cgnl`` take both); the identity at the start. Its
+        ``a2`` and ``cgnl`` take both). The identity at the start, but for ``tsm``, which shifts
+        channels in time, and for blocks with an ``alpha`` other than 0. Its
         ``extra_operations(input_shape)`` gives the operations per sample that none of its layers
         accounts for.
 
@@ -100,10 +112,10 @@ def create_block(name: str, channels: int, size: MapSize, **options: Any) -> nn.
     ------
     ValueError
         If the name or an option is unknown (the nearest is suggested), a value is invalid, or
-        the block is not defined for videos and `size` is that of one.
+        the block is not defined for videos and `size` is that of one, or not for images.
     """
-    size = _check_map_size(size)
-    video = len(size) == 3
+    video = isinstance(size, (tuple, list)) and len(size) == 3
+    size = check_video_size(size) if video else check_size(size)
     check_options(name, options, video=video)
     return (_FOR_VIDEOS if video else _FOR_IMAGES)[name](channels, size, **options)
 
@@ -120,12 +132,18 @@ def check_options(name: str, options: dict[str, Any], *, video: bool = False) ->
     video : bool, default False
         Whether the block is to be built for videos (N, C, T, H, W).
     """
-    if name not in BLOCKS:
-        raise unknown_name("block", name, BLOCKS)
+    known_blocks = tuple(_FOR_IMAGES | _FOR_VIDEOS)
+    if name not in known_blocks:
+        raise unknown_name("block", name, known_blocks)
     if video and name not in VIDEO_BLOCKS:
         raise ValueError(
             f"block {name!r} is not defined for videos: expected a size (H, W), got (T, H, W); "
             f"blocks for videos: {', '.join(VIDEO_BLOCKS)}"
+        )
+    if not video and name not in BLOCKS:
+        raise ValueError(
+            f"block {name!r} is not defined for images: expected a size (T, H, W), got (H, W); "
+            f"blocks for images: {', '.join(BLOCKS)}"
         )
     constructor = (_FOR_VIDEOS if video else _FOR_IMAGES)[name]
     parameters = inspect.signature(constructor).parameters.values()
@@ -136,14 +154,6 @@ def check_options(name: str, options: dict[str, Any], *, video: bool = False) ->
             raise unknown_name(f"option of block {name!r}", option, known)
 
 
-def _check_map_size(size: object) -> MapSize:
-    if isinstance(size, (tuple, list)) and len(size) == 3:
-        frames, *frame = size
-        check_positive("frames", frames)
-        return (frames, *check_size(frame))
-    return check_size(size)
-
-
 __all__ = [
     "BLOCKS",
     "VIDEO_BLOCKS",
@@ -151,12 +161,15 @@ __all__ = [
     "CrissCrossAttention",
     "DoubleAttentionBlock",
     "FastFourierBlock",
+    "FoldedVideoBlock",
     "GlobalFilterBlock",
     "NonLocalBlock",
     "RecurrentCrissCrossBlock",
     "SRLBlock",
     "SRLVideoBlock",
+    "SRLVolumeBlock",
     "SpectralReLU",
+    "TemporalShift",
     "check_options",
     "create_block",
 ]

@@ -4,7 +4,19 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from ..transforms.base import check_size
+
 Shape = tuple[int, ...]
+VideoSize = tuple[int, int, int]
+
+
+def check_video_size(size: object) -> VideoSize:
+    """Return `size` as (T, H, W), three positive ints, or raise ValueError."""
+    if not isinstance(size, (tuple, list)) or len(size) != 3:
+        raise ValueError(f"size must be three positive integers (T, H, W), got {size!r}")
+    frames, *frame = size
+    check_positive("frames", frames)
+    return (frames, *check_size(frame))
 
 
 def check_feature_map(shape: Shape, channels: int, *, videos: bool = False) -> None:

@@ -12,6 +12,7 @@ the printed costs of the paper admit no other reading.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import torch
@@ -32,29 +33,43 @@ class SpectralReLU(nn.Module):
 
     Parameters
     ----------
-    size : (int, int)
-        Map size (H, W) that the frequencies belong to.
-    spectral_size : (int, int)
-        Height and width of the stored spectrum at that size.
+    size : tuple of int
+        Map size (H, W), or (T, H, W) of a volume, that the frequencies belong to.
+    spectral_size : tuple of int
+        Size of the stored spectrum at that size, with as many axes.
     resample : callable
         `Transform.resample` of the transform in use: gives W and B for other map sizes.
+    spread : float, default 0
+        Standard deviation of W at the start, around 1; 0 gives ones.
 
     Attributes
     ----------
     weight, bias : nn.Parameter
         W and B, of shape `spectral_size`, shared by all channels and by real and imaginary
-        parts; 1 and 0 at the start.
+        parts; B is 0 at the start.
+
+    Raises
+    ------
+    ValueError
+        If spread is negative or not finite.
     """
 
-    def __init__(self, size: Size, spectral_size: Size, resample: Resample) -> None:
+    def __init__(
+        self, size: Size, spectral_size: Size, resample: Resample, *, spread: float = 0.0
+    ) -> None:
         super().__init__()
+        if not 0 <= spread < math.inf:
+            raise ValueError(f"spread must be a finite number of at least 0, got {spread!r}")
         self.size = size
         self.resample = resample
-        self.weight = nn.Parameter(torch.ones(spectral_size))
+        weight = torch.ones(spectral_size)
+        if spread:
+            weight.normal_(1.0, spread)
+        self.weight = nn.Parameter(weight)
         self.bias = nn.Parameter(torch.zeros(spectral_size))
 
     def filters(self, size: Size) -> tuple[Tensor, Tensor]:
-        """W and B for maps of `size` (H, W): the parameters, or resampled from them."""
+        """W and B for maps of `size`: the parameters, or resampled from them."""
         if size == self.size:
             return self.weight, self.bias
         return (
@@ -68,14 +83,14 @@ class SpectralReLU(nn.Module):
         Parameters
         ----------
         z : Tensor
-            Spectrum of maps of `size`, (N, planes, Hs, Ws).
-        size : (int, int)
-            Map size (H, W).
+            Spectrum of maps of `size`, (N, planes, Hs, Ws) or (N, planes, Ts, Hs, Ws).
+        size : tuple of int
+            Map size, (H, W) or (T, H, W).
 
         Returns
         -------
         Tensor
-            (N, planes, Hs, Ws), dtype of `z`.
+            Shape and dtype of `z`.
         """
         weight, bias = self.filters(size)
         return torch.relu(z * weight.to(z.dtype) + bias.to(z.dtype))
@@ -111,6 +126,8 @@ class SRLBlock(nn.Module):
         groups keep them apart, or the two parts of each channel side by side.
     alpha : float, default 0
         Start of the learnable scale of the residual.
+    spread : float, default 0
+        Standard deviation of the spectral ReLU's W at the start, around 1.
 
     Raises
     ------
@@ -129,6 +146,7 @@ class SRLBlock(nn.Module):
         kernel_size: int = 1,
         order: str = "concatenated",
         alpha: float = 0.0,
+        spread: float = 0.0,
     ) -> None:
         super().__init__()
         size = check_size(size)
@@ -140,7 +158,9 @@ class SRLBlock(nn.Module):
         self.transform = transform
         self.conv1 = conv1
         self.bn1 = nn.BatchNorm2d(conv1.out_channels)
-        self.relu = SpectralReLU(size, transform.spectral_size(size), transform.resample)
+        self.relu = SpectralReLU(
+            size, transform.spectral_size(size), transform.resample, spread=spread
+        )
         self.conv2 = conv2
         self.bn2 = nn.BatchNorm2d(conv2.out_channels)
         self.alpha = nn.Parameter(torch.tensor(float(alpha)))

@@ -19,6 +19,7 @@ from ..kernels import spectral_branch
 from ..transforms import Transform
 from ..transforms.base import Size, check_size
 from .checks import Shape, check_positive
+from .folded import fold_time, unfold_time
 from .spectral import SpectralReLU, check_order, spectral_convolutions
 
 OPERATIONS = ("channel+time", "channel", "time")
@@ -67,6 +68,8 @@ class SRLVideoBlock(nn.Module):
         Of the convolutions over channels, as in `SRLBlock`; ``groups=1`` is the paper's SRL-FFT*.
     alpha : float, default 0
         Start of the learnable scale of the residual.
+    spread : float, default 0
+        Standard deviation of the spectral ReLUs' W at the start, around 1.
 
     Attributes
     ----------
@@ -95,6 +98,7 @@ class SRLVideoBlock(nn.Module):
         kernel_size: int = 1,
         order: str = "concatenated",
         alpha: float = 0.0,
+        spread: float = 0.0,
     ) -> None:
         super().__init__()
         size = check_size(size)
@@ -124,18 +128,18 @@ class SRLVideoBlock(nn.Module):
             inner, outer = (conv.out_channels for conv in pair)
             self.conv1, conv2 = pair
         self.bn1 = nn.BatchNorm2d(inner)
-        self.relu = self._spectral_relu()
+        self.relu = self._spectral_relu(spread)
         if operations == "channel+time":
             self.conv_t = TemporalConvolution(frames)
             self.bn_t = nn.BatchNorm2d(inner)
-            self.relu_t = self._spectral_relu()
+            self.relu_t = self._spectral_relu(spread)
         self.conv2 = conv2
         self.bn2 = nn.BatchNorm2d(outer)
         self.alpha = nn.Parameter(torch.tensor(float(alpha)))
 
-    def _spectral_relu(self) -> SpectralReLU:
-        transform = self.transform
-        return SpectralReLU(self.size, transform.spectral_size(self.size), transform.resample)
+    def _spectral_relu(self, spread: float) -> SpectralReLU:
+        spectral_size = self.transform.spectral_size(self.size)
+        return SpectralReLU(self.size, spectral_size, self.transform.resample, spread=spread)
 
     def forward(self, x: Tensor) -> Tensor:
         """Add the globally filtered video to the video.
@@ -160,14 +164,14 @@ class SRLVideoBlock(nn.Module):
         self._check_input(tuple(x.shape))
         size = (x.shape[-2], x.shape[-1])
         branch = spectral_branch(
-            x.transpose(1, 2).flatten(0, 1),
+            fold_time(x),
             self.transform,
             reduce=lambda z: self.bn1(self.conv1(z)),
             filter=lambda z: self._filter(z, size),
             promote=lambda z: self.bn2(self.conv2(z)) * self.alpha,
             interleaved=self.order == "interleaved",
         )
-        return x + branch.unflatten(0, (-1, self.frames)).transpose(1, 2).to(x.dtype)
+        return x + unfold_time(branch, self.frames).to(x.dtype)
 
     def _filter(self, z: Tensor, size: Size) -> Tensor:
         z = self.relu(z, size)

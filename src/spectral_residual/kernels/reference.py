@@ -25,13 +25,13 @@ def spectral_branch(
     Parameters
     ----------
     x : Tensor
-        Feature map, (N, C, H, W).
+        Feature map, (N, C, H, W), or (N, C, T, H, W) for a transform of volumes.
     transform : Transform
         `f` and its inverse.
     reduce, filter, promote : callable
         Convolution with batch normalisation from parts * C to parts * K planes, spectral ReLU,
         and convolution with batch normalisation and alpha back to parts * C; all act on
-        (N, planes, Hs, Ws).
+        (N, planes, Hs, Ws), or (N, planes, Ts, Hs, Ws).
     interleaved : bool
         Order of the planes: False puts all real parts before all imaginary parts
         (concatenated), True puts the parts of a channel side by side.
@@ -39,13 +39,11 @@ def spectral_branch(
     Returns
     -------
     Tensor
-        (N, C, H, W).
+        Shape of `x`.
     """
     planes = _stack_parts(transform(x), interleaved)
     planes = promote(filter(reduce(planes)))
-    return transform.inverse(
-        _split_parts(planes, transform.parts, interleaved), (x.shape[-2], x.shape[-1])
-    )
+    return transform.inverse(_split_parts(planes, transform.parts, interleaved), tuple(x.shape[2:]))
 
 
 def _stack_parts(spectrum: Tensor, interleaved: bool) -> Tensor:

@@ -127,7 +127,7 @@ def filter_figure(model: nn.Module) -> bytes | None:
     figure = Figure(figsize=(4.5 * columns, height * rows), layout="constrained")
     grid = figure.subfigures(rows, columns, squeeze=False)
     for panel, part in zip(panels, grid.flat, strict=False):
-        part.suptitle(panel.name, fontsize=13, parse_math=False)
+        part.suptitle(panel.name, fontsize=12, parse_math=False)
         unit = "frequency (cycles per pixel)" if panel.fourier else "index"
         part.supxlabel(f"horizontal {unit}", fontsize=10)
         part.supylabel(f"vertical {unit}", fontsize=10)
@@ -148,24 +148,41 @@ def filter_panels(model: nn.Module) -> list[FilterPanel]:
     Returns
     -------
     list of FilterPanel
-        In the order of ``model.named_modules()``.
+        In the order of ``model.named_modules()``; a filter over (T, H, W) has one for every
+        temporal frequency.
     """
     panels = []
     for name, module in model.named_modules():
-        if not isinstance(module, SpectralReLU):
-            continue
-        weight, bias = _array(module.weight), _array(module.bias)
-        fourier = module.resample is FourierTransform.resample
-        if fourier:
-            weight, bias = np.fft.fftshift(weight, axes=0), np.fft.fftshift(bias, axes=0)
-            height, width = module.size
-            top = -(height // 2 + 0.5) / height
-            extent = (-0.5 / width, (width // 2 + 0.5) / width, top + 1, top)
-        else:
-            rows, columns = weight.shape
-            extent = (-0.5, columns - 0.5, rows - 0.5, -0.5)
-        panels.append(FilterPanel(name or type(module).__name__, weight, bias, extent, fourier))
+        if isinstance(module, SpectralReLU):
+            panels += _module_panels(name or type(module).__name__, module)
     return panels
+
+
+def _module_panels(name: str, module: SpectralReLU) -> list[FilterPanel]:
+    """One panel, or one for every temporal frequency of a filter over (T, H, W)."""
+    weight, bias = _array(module.weight), _array(module.bias)
+    if weight.ndim == 2:
+        return [_panel(name, module, weight, bias)]
+    frames = len(weight)
+    signed = [t if 2 * t < frames else t - frames for t in range(frames)]
+    return [
+        _panel(f"{name}\n{t}/{frames} cycles per frame", module, weight[t], bias[t]) for t in signed
+    ]
+
+
+def _panel(
+    name: str, module: SpectralReLU, weight: NDArray[np.float64], bias: NDArray[np.float64]
+) -> FilterPanel:
+    fourier = module.resample is FourierTransform.resample
+    if fourier:
+        weight, bias = np.fft.fftshift(weight, axes=0), np.fft.fftshift(bias, axes=0)
+        height, width = module.size[-2:]
+        top = -(height // 2 + 0.5) / height
+        extent = (-0.5 / width, (width // 2 + 0.5) / width, top + 1, top)
+    else:
+        rows, columns = weight.shape
+        extent = (-0.5, columns - 0.5, rows - 0.5, -0.5)
+    return FilterPanel(name, weight, bias, extent, fourier)
 
 
 def _array(parameter: Tensor) -> NDArray[np.float64]:

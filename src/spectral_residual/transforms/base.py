@@ -13,10 +13,11 @@ from contextlib import AbstractContextManager, nullcontext
 import torch
 from torch import Tensor, nn
 
-Size = tuple[int, int]
+Size = tuple[int, ...]
+"""Height and width (H, W) of a map, or (T, H, W) of a volume."""
 
 
-def check_size(size: object) -> Size:
+def check_size(size: object) -> tuple[int, int]:
     """Return `size` as (H, W), two positive ints, or raise ValueError."""
     if (
         not isinstance(size, (tuple, list))

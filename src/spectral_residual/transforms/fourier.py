@@ -1,5 +1,7 @@
 """Two-dimensional real Fourier transform, orthonormal, on half of the spectrum.
 
+`fourier_volume` has the three-dimensional one.
+
 Two forms of the same numbers: `torch.fft`, and products with cosine and sine matrices, in real
 arithmetic only. The inverse of a half spectrum that is not Hermitian is defined here, not left
 to the FFT library: it is the real part of the inverse of the whole plane, whose other half
@@ -39,11 +41,14 @@ class FourierTransform(Transform):
         self.method = method
 
     def spectral_size(self, size: Size) -> Size:
-        """(H, W // 2 + 1)."""
-        return size[0], size[1] // 2 + 1
+        """The last axis cut to half: (H, W // 2 + 1)."""
+        return (*size[:-1], size[-1] // 2 + 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Transform (N, C, H, W) to (N, 2, C, H, W // 2 + 1); see `Transform.forward`."""
+        """Transform (N, C, H, W) to (N, 2, C, H, W // 2 + 1); see `Transform.forward`.
+
+        Axes between C and H are kept, as C is.
+        """
         with full_precision(x.device):
             work = x.to(computing_dtype(x))
             if self.method == "fft":
@@ -58,25 +63,29 @@ class FourierTransform(Transform):
         with full_precision(spectrum.device):
             work = spectrum.to(computing_dtype(spectrum))
             inverse = _inverse_fft if self.method == "fft" else _inverse_matmul
-            return inverse(work, size[1]).to(spectrum.dtype)
+            return inverse(work, size[-1]).to(spectrum.dtype)
 
     @staticmethod
     def resample(weights: Tensor, size: Size, new_size: Size) -> Tensor:
         """Periodic linear interpolation over frequency; see `Transform.resample`.
 
-        The filter is first extended to the whole plane (a real map has the same energy at a
-        frequency and at its mirror image), where it is periodic in both axes.
+        The filter is first extended to the whole plane, or volume (a real map has the same
+        energy at a frequency and at its mirror image), where it is periodic in all axes.
         """
-        height, width = size
-        mirrored = weights.flip(0).roll(1, 0)
-        plane = torch.cat((weights, mirrored[:, 1 : (width + 1) // 2].flip(1)), dim=1)
-        rows = linear_resampling(height, new_size[0], periodic=True, like=weights)
-        columns = linear_resampling(width, new_size[1], periodic=True, like=weights)
-        return rows @ plane @ columns[: new_size[1] // 2 + 1].mT
+        *others, last = range(len(size))
+        mirrored = weights.flip(others).roll([1] * len(others), others)
+        half = mirrored[..., 1 : (size[last] + 1) // 2].flip(last)
+        whole = torch.cat((weights, half), dim=last)
+        for axis, (n, m) in enumerate(zip(size, new_size, strict=True)):
+            matrix = linear_resampling(n, m, periodic=True, like=weights)
+            if axis == last:
+                matrix = matrix[: m // 2 + 1]
+            whole = (whole.movedim(axis, -1) @ matrix.mT).movedim(-1, axis)
+        return whole
 
     def operations(self, channels: int, size: Size) -> float:
-        """``C H W log2(H W)``."""
-        positions = size[0] * size[1]
+        """``C P log2(P)`` with P positions, H * W."""
+        positions = math.prod(size)
         return channels * positions * math.log2(positions)
 
     def extra_repr(self) -> str:
@@ -95,29 +104,48 @@ def column_weights(width: int, like: Tensor) -> Tensor:
     return torch.where(own_mirror, 1.0, 2.0).to(like.dtype)
 
 
-def _inverse_fft(spectrum: Tensor, width: int) -> Tensor:
-    rows = torch.fft.ifft(torch.complex(spectrum[:, 0], spectrum[:, 1]), dim=-2, norm="ortho")
-    hermitian = rows.imag * (column_weights(width, spectrum) - 1)
+def inverse_over_width(rows: Tensor, width: int) -> Tensor:
+    """Real inverse over the last axis, when the inverse over all others is done.
+
+    Parameters
+    ----------
+    rows : Tensor
+        (..., W // 2 + 1), complex; imaginary parts of columns that are their own mirror images
+        have no part in a real map and are left out.
+    width : int
+        W.
+
+    Returns
+    -------
+    Tensor
+        (..., W), real.
+    """
+    hermitian = rows.imag * (column_weights(width, rows.real) - 1)
     return torch.fft.irfft(torch.complex(rows.real, hermitian), n=width, dim=-1, norm="ortho")
 
 
+def _inverse_fft(spectrum: Tensor, width: int) -> Tensor:
+    rows = torch.fft.ifft(torch.complex(spectrum[:, 0], spectrum[:, 1]), dim=-2, norm="ortho")
+    return inverse_over_width(rows, width)
+
+
 def _forward_matmul(x: Tensor) -> Tensor:
-    cos_h, sin_h = _waves(x.shape[-2], x.shape[-2], x)
-    cos_w, sin_w = _waves(x.shape[-1] // 2 + 1, x.shape[-1], x)
+    cos_h, sin_h = waves(x.shape[-2], x.shape[-2], x)
+    cos_w, sin_w = waves(x.shape[-1] // 2 + 1, x.shape[-1], x)
     real, imag = x @ cos_w.mT, -(x @ sin_w.mT)
     return torch.stack((cos_h @ real + sin_h @ imag, cos_h @ imag - sin_h @ real), dim=1)
 
 
 def _inverse_matmul(spectrum: Tensor, width: int) -> Tensor:
     real, imag = spectrum[:, 0], spectrum[:, 1]
-    cos_h, sin_h = _waves(spectrum.shape[-2], spectrum.shape[-2], spectrum)
-    cos_w, sin_w = _waves(spectrum.shape[-1], width, spectrum)
+    cos_h, sin_h = waves(spectrum.shape[-2], spectrum.shape[-2], spectrum)
+    cos_w, sin_w = waves(spectrum.shape[-1], width, spectrum)
     weights = column_weights(width, spectrum)[:, None]
     rows_real, rows_imag = cos_h @ real - sin_h @ imag, cos_h @ imag + sin_h @ real
     return rows_real @ (weights * cos_w) - rows_imag @ (weights * sin_w)
 
 
-def _waves(frequencies: int, n: int, like: Tensor) -> tuple[Tensor, Tensor]:
+def waves(frequencies: int, n: int, like: Tensor) -> tuple[Tensor, Tensor]:
     """Cosine and sine of ``2 pi k j / n`` over sqrt(n), both (frequencies, n).
 
     The sine is exactly 0 at multiples of half a turn.
