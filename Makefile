@@ -2,10 +2,13 @@ PYTHON ?= python3
 VENV ?= .venv
 RUN = $(VENV)/bin/
 
-.PHONY: demo test lint types unit env clean
+.PHONY: demo demo-video test lint types unit env clean
 
 demo: env  ## generate people, train without and with SRL blocks, compare, write a report
 	$(RUN)srl demo pose
+
+demo-video: env  ## generate videos of actions, train without and with blocks, compare
+	$(RUN)srl demo video
 
 test: lint types unit  ## all checks
 

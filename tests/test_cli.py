@@ -175,14 +175,18 @@ def test_every_command_leads_to_a_function():
             yield from [found] if isinstance(found, str) else functions(found)
 
     paths = list(functions(_COMMANDS))
-    assert len(paths) == len(set(paths)) == 10
+    assert len(paths) == len(set(paths)) == 18
     assert all(callable(_function(path)) for path in paths)
 
 
-@pytest.mark.parametrize("arguments", [[], ["--help"], ["pose", "--help"], ["demo"]])
+@pytest.mark.parametrize(
+    "arguments", [[], ["--help"], ["pose", "--help"], ["video", "--help"], ["demo"]]
+)
 def test_help(arguments, capsys):
     assert main(arguments) == 0
-    assert "srl pose fit" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "srl pose fit" in printed
+    assert "srl video fit" in printed
 
 
 @pytest.mark.parametrize(
@@ -190,6 +194,7 @@ def test_help(arguments, capsys):
     [
         (["pos"], "did you mean 'pose'"),
         (["pose", "fitt"], "did you mean 'fit'"),
+        (["video", "speeed"], "did you mean 'speed'"),
         (["demo", "pose", "--blocks", "srl-ff"], "did you mean 'srl-fft'"),
     ],
 )

@@ -85,7 +85,7 @@ def test_the_parser_sees_imports():
     """The check below can fail: relative, absolute and inner imports are all found."""
     blocks = set(own_imports(PACKAGE / "blocks" / "__init__.py"))
     assert {"errors", "transforms", "blocks"} <= blocks
-    assert {"tasks", "errors"} <= set(own_imports(PACKAGE / "demo.py"))
+    assert {"tasks", "errors"} <= set(own_imports(PACKAGE / "demo" / "pose.py"))
     assert set(own_imports(PACKAGE / "insertion.py")) == {"blocks", "errors"}
     assert {part_of(path) for path in SOURCES} >= {"", *RANKS, *BESIDE}
 

@@ -10,9 +10,10 @@ import torch
 
 from keypoint_files import COLOURS, NAMES, SIGMAS, write_split
 from spectral_residual.data import AugmentConfig, Joints, KeypointDataModule, Loading, Split
+from spectral_residual.data.broken import BrokenSamples
 from spectral_residual.data.images import ImageError
 from spectral_residual.data.keypoints import EpochSampler, list_images, normalise
-from spectral_residual.data.module import BrokenImages, PredictSource
+from spectral_residual.data.module import PredictSource
 
 SIZE = (96, 64)
 
@@ -141,7 +142,7 @@ def test_broken_training_image_is_replaced_and_counted(broken, caplog):
     assert sample["broken"] == 2
     assert sample["index"] != 2
     assert sample["visible"].any()
-    counter = BrokenImages(dataset, max_share=0.1)
+    counter = BrokenSamples(len(dataset), lambda i: str(dataset.instances[i].file), 0.1, "image")
     for _ in range(3):
         counter.update({"broken": torch.tensor([-1, 2, 2])})
     assert caplog.text.count("0003.png") == 1

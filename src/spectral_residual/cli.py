@@ -18,10 +18,20 @@ usage: srl COMMAND ...
         train, evaluate and use a pose model on COCO-format keypoint data
   srl pose speed --config FILE [--json]
         images per second of loader, training step and training
+  srl video fit | validate | test | predict --config FILE [--KEY VALUE ...]
+        train, evaluate and use a video classifier on Kinetics-style data
+  srl video predict --ckpt FILE VIDEO ...
+        the five best classes of any video file, with pictures
+  srl video score FILE
+        the table of a scores file again, without decoding
+  srl video speed --config FILE [--json]
+        clips per second of loader, training step and training
   srl data people FOLDER
         generate a COCO-format data set of articulated people
-  srl demo pose [--output FOLDER]
-        generate data, train with and without SRL blocks, compare, write a report
+  srl data videos FOLDER
+        generate a data set of people's actions as mp4 files in class folders
+  srl demo pose | video [--output FOLDER]
+        generate data, train with and without SRL blocks, compare
   srl cost block | model NAME ...
         parameters and operations, per layer and in total
   srl tables [--json]
@@ -78,8 +88,19 @@ _COMMANDS: dict[str, str | dict[str, str]] = {
         "predict": "tasks.pose_cli:predict",
         "speed": "tasks.pose_speed:main",
     },
-    "data": {"people": "demo:people"},
-    "demo": {"pose": "demo:pose"},
+    "video": {
+        "fit": "tasks.video_cli:fit",
+        "validate": "tasks.video_cli:validate",
+        "test": "tasks.video_cli:test",
+        "predict": "tasks.video_cli:predict",
+        "score": "tasks.video_cli:score",
+        "speed": "tasks.video_speed:main",
+    },
+    "data": {
+        "people": "data.synthetic.write:people",
+        "videos": "data.synthetic.write_videos:videos",
+    },
+    "demo": {"pose": "demo.pose:main", "video": "demo.video:main"},
     "cost": "cost_cli:main",
     "tables": "tables:main",
     "bench": "bench.cli:main",

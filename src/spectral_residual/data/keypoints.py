@@ -154,6 +154,13 @@ class EpochSampler(DistributedSampler[Any]):
     def __iter__(self) -> Iterator[Any]:
         return ((self.epoch, index) for index in super().__iter__())
 
+    def begin(self, trainer: Any) -> None:
+        """Set the epoch that a Lightning trainer begins with, which is not 0 when it resumes.
+
+        Lightning sets it too, but only after loader processes have been given their first samples.
+        """
+        self.set_epoch(trainer.fit_loop.epoch_progress.current.processed)
+
 
 def image_instances(paths: Sequence[str | Path], num_joints: int) -> list[Instance]:
     """Instances that cover whole images, for prediction without boxes.

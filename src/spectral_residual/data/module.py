@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -219,6 +219,8 @@ class KeypointDataModule(lightning.LightningDataModule):
         sampler = EpochSampler(
             dataset, processes, rank, shuffle=True, seed=self.seed, drop_last=True
         )
+        if self.trainer:
+            sampler.begin(self.trainer)
         return self._loader(dataset, sampler=sampler, drop_last=True)
 
     def val_dataloader(self) -> DataLoader[Sample]:
@@ -293,48 +295,6 @@ class KeypointDataModule(lightning.LightningDataModule):
             pin_memory=torch.cuda.is_available(),
             **options,
         )
-
-
-class BrokenImages:
-    """Counts unreadable training images, names each once, and stops when they are too many.
-
-    Parameters
-    ----------
-    dataset : KeypointDataset
-        The training data.
-    max_share : float
-        Largest share of its instances that may be unreadable, in [0, 1].
-    """
-
-    def __init__(self, dataset: KeypointDataset, max_share: float) -> None:
-        self.dataset = dataset
-        self.max_share = max_share
-        self.indices: set[int] = set()
-
-    def update(self, batch: Mapping[str, Any]) -> None:
-        """Take note of a batch.
-
-        Raises
-        ------
-        ValueError
-            If more than the allowed share of all instances is unreadable.
-        """
-        for index in batch["broken"].tolist():
-            if index < 0 or index in self.indices:
-                continue
-            self.indices.add(index)
-            log.warning(
-                "unreadable training image %s, replaced by another (%d so far)",
-                self.dataset.instances[index].file, len(self.indices),
-            )  # fmt: skip
-        share = len(self.indices) / len(self.dataset)
-        if share > self.max_share:
-            raise ValueError(
-                f"{len(self.indices)} of {len(self.dataset)} training instances have unreadable "
-                f"images ({share:.1%}), more than data.loading.max_broken_share "
-                f"({self.max_share:.1%}); the last: "
-                f"{self.dataset.instances[max(self.indices)].file}"
-            )
 
 
 def _single_threaded(worker: int) -> None:

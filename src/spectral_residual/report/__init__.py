@@ -5,6 +5,7 @@ from __future__ import annotations
 from .figures import FilterPanel, filter_figure, filter_panels, loss_figure
 from .html import Picture, write_report
 from .summary import RunSummary, summary_table
+from .table import format_table
 
 __all__ = [
     "FilterPanel",
@@ -12,6 +13,7 @@ __all__ = [
     "RunSummary",
     "filter_figure",
     "filter_panels",
+    "format_table",
     "loss_figure",
     "summary_table",
     "write_report",

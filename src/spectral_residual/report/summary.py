@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from ..errors import unknown_name
 from ..evaluation import KEYPOINT_METRICS
+from .table import format_table
 
 METRICS = (*KEYPOINT_METRICS, "PCK")
 """Names of the metrics that a run may have."""
@@ -153,15 +154,9 @@ def summary_table(runs: Sequence[RunSummary]) -> str:
         If there are no runs, or two of one name.
     """
     check_runs(runs)
-    names = ["model", *(run.name.replace("|", "\\|") for run in runs)]
-    width = max(map(len, names))
-    columns = [[name.ljust(width) for name in (names[0], "-" * width, *names[1:])]]
-    for column in COLUMNS:
-        cells = [column.header, *(column.text(run) for run in runs)]
-        width = max(map(len, cells))
-        rule = "-" * (width - 1) + ":"
-        columns.append([cell.rjust(width) for cell in (cells[0], rule, *cells[1:])])
-    return "\n".join(f"| {' | '.join(line)} |" for line in zip(*columns, strict=True))
+    header = ["model", *(column.header for column in COLUMNS)]
+    rows = [[run.name, *(column.text(run) for column in COLUMNS)] for run in runs]
+    return format_table(header, rows)
 
 
 def check_runs(runs: Sequence[RunSummary]) -> None:

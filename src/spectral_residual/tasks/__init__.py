@@ -4,5 +4,16 @@ from __future__ import annotations
 
 from .pose import PoseEvaluation, PoseTask
 from .pose_network import PoseNetwork, load_pose_network
+from .video import VideoEvaluation, VideoTask
+from .video_network import VideoNetwork, load_video_network
 
-__all__ = ["PoseEvaluation", "PoseNetwork", "PoseTask", "load_pose_network"]
+__all__ = [
+    "PoseEvaluation",
+    "PoseNetwork",
+    "PoseTask",
+    "VideoEvaluation",
+    "VideoNetwork",
+    "VideoTask",
+    "load_pose_network",
+    "load_video_network",
+]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -79,7 +78,7 @@ def read_checkpoint(path: str | Path, key: str) -> tuple[Mapping[str, Any], dict
         raise FileNotFoundError(f"no checkpoint {path}")
     try:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
+    except Exception as error:
         raise ValueError(f"{path}: not a readable checkpoint: {error}") from error
     stored = checkpoint.get(key) if isinstance(checkpoint, Mapping) else None
     if not isinstance(stored, Mapping):

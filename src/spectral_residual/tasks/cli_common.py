@@ -19,6 +19,7 @@ _HARMLESS_WARNINGS = (
     ".*is not supported by the model summary",
     r".*treespec, LeafSpec",
     ".*does not have many workers",
+    r".*module\(s\) in eval mode at the start",
 )
 
 

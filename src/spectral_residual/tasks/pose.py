@@ -16,9 +16,10 @@ from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from torch import Tensor
 from torch.optim import Adam
 
+from ..data.broken import BrokenSamples
 from ..data.heatmap import HeatmapCodec, default_sigma, flip_heatmaps, keypoint_mse
 from ..data.keypoints import normalise
-from ..data.module import BrokenImages, KeypointDataModule
+from ..data.module import KeypointDataModule
 from ..data.skeleton import COCO, Skeleton
 from ..evaluation import evaluate_keypoints, format_table, pck, write_results
 from ..models.simple_baseline import HEATMAP_STRIDE
@@ -102,7 +103,7 @@ class PoseTask(lightning.LightningModule):
         )
         self.metrics: dict[str, float] = {}
         self._collector = PoseCollector()
-        self._broken: BrokenImages | None = None
+        self._broken: BrokenSamples | None = None
         self._epoch_start = 0.0
         self._epoch_seconds = 0.0
         self._epoch_images = 0
@@ -130,7 +131,13 @@ class PoseTask(lightning.LightningModule):
     def on_fit_start(self) -> None:
         """Watch for unreadable images."""
         data = self._data()
-        self._broken = BrokenImages(data.datasets["train"], data.loading.max_broken_share)
+        instances = data.datasets["train"].instances
+        self._broken = BrokenSamples(
+            len(instances),
+            lambda index: str(instances[index].file),
+            data.loading.max_broken_share,
+            "image",
+        )
 
     def on_train_epoch_start(self) -> None:
         """Start the clock of the epoch."""

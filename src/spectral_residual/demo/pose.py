@@ -7,11 +7,9 @@ import logging
 import platform
 import statistics
 import time
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
 
 import lightning
 import numpy as np
@@ -21,15 +19,14 @@ from torch import nn
 from torch.optim import AdamW
 from torch.optim.lr_scheduler import OneCycleLR
 
-from .cost import measure_cost
-from .data import COCO, AugmentConfig, KeypointDataModule, Loading
-from .data.synthetic import generate_dataset
-from .errors import unknown_name
-from .report import Picture, RunSummary, filter_figure, summary_table, write_report
-from .tasks import PoseNetwork, PoseTask
-from .visualize import contact_sheet, draw_poses
-
-Precision = Literal["bf16-mixed", "32-true"]
+from ..cost import measure_cost
+from ..data import COCO, AugmentConfig, KeypointDataModule, Loading
+from ..data.synthetic import generate_dataset
+from ..errors import unknown_name
+from ..report import Picture, RunSummary, filter_figure, summary_table, write_report
+from ..tasks import PoseNetwork, PoseTask
+from ..visualize import contact_sheet, draw_poses
+from .common import Precision, fast_precision, hidden_warnings
 
 INPUT_SIZE = (96, 64)
 DRAWN_SCORE = 0.1
@@ -99,7 +96,7 @@ def run_demo(output: Path, size: DemoSize, blocks: Sequence[str], seed: int) -> 
     Path
         The report.
     """
-    precision: Precision = "bf16-mixed" if has_fast_bfloat16() else "32-true"
+    precision = fast_precision()
     data_folder = output / "data"
     print(
         generate_dataset(
@@ -157,12 +154,6 @@ def run_demo(output: Path, size: DemoSize, blocks: Sequence[str], seed: int) -> 
     )
 
 
-def has_fast_bfloat16() -> bool:
-    """Whether the CPU multiplies bfloat16 in hardware (elsewhere it is slower than float32)."""
-    flags = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
-    return bool(flags.get("avx512_bf16") or flags.get("amx_bf16"))
-
-
 def inference_milliseconds(
     networks: Sequence[nn.Module], batch: int = 8, rounds: int = 9
 ) -> list[float]:
@@ -208,9 +199,7 @@ def _train(
         skeleton=data.skeleton,
     )
     history = History()
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", category=UserWarning)
-        warnings.filterwarnings("ignore", category=FutureWarning)
+    with hidden_warnings():
         trainer = lightning.Trainer(
             accelerator="cpu",
             precision=precision,
@@ -267,10 +256,10 @@ def _enlarged(image: np.ndarray) -> np.ndarray:
     return image.repeat(2, axis=0).repeat(2, axis=1)
 
 
-def pose(arguments: list[str]) -> int:
+def main(arguments: list[str]) -> int:
     """Command line of ``srl demo pose``."""
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
-    from .blocks import BLOCKS
+    from ..blocks import BLOCKS
 
     parser = argparse.ArgumentParser(prog="srl demo pose", description=__doc__)
     defaults = DemoSize()
@@ -287,28 +276,4 @@ def pose(arguments: list[str]) -> int:
     size = DemoSize(own.train_images, own.val_images, own.epochs)
     report = run_demo(own.output, size, own.blocks, own.seed)
     print(f"\nReport: {report.resolve()}")
-    return 0
-
-
-def people(arguments: list[str]) -> int:
-    """Command line of ``srl data people``."""
-    parser = argparse.ArgumentParser(
-        prog="srl data people",
-        description="Generate articulated people with the 17 COCO keypoints, in COCO's files and "
-        "layout; the same seed gives the same bytes.",
-    )
-    parser.add_argument("folder", type=Path, help="new folder for the data set")
-    parser.add_argument("--train-images", type=int, default=700)
-    parser.add_argument("--val-images", type=int, default=200)
-    parser.add_argument("--image-size", type=int, nargs=2, default=(192, 192), metavar=("H", "W"))
-    parser.add_argument("--seed", type=int, default=0)
-    own = parser.parse_args(arguments)
-    summary = generate_dataset(
-        own.folder,
-        train_images=own.train_images,
-        val_images=own.val_images,
-        image_size=tuple(own.image_size),
-        seed=own.seed,
-    )
-    print(summary)
     return 0

@@ -1,0 +1,145 @@
+"""Clips of videos, as samples for training and evaluation."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch.utils.data import Dataset
+
+from .augment import Frames, VideoAugment, test_crops, train_clip
+from .cache import CachedReader
+from .reader import VideoError, VideoReader
+from .sampling import Clip, Views, train_indices, view_indices
+from .sources import VideoItem
+
+Sample = dict[str, Any]
+
+OnBroken = Literal["raise", "replace", "report"]
+
+_REPLACEMENT_TRIES = 20
+
+
+class ClipDataset(Dataset[Sample]):
+    """Clips of fixed length and size: one at random for training, several views for evaluation.
+
+    A training sample depends only on (seed, epoch, index), an evaluation sample on (seed, index);
+    not on workers or on what came before.
+
+    Parameters
+    ----------
+    items : sequence of VideoItem
+        Videos and their classes.
+    clip : Clip
+        Frames and stride.
+    input_size : (int, int)
+        Height and width (H, W) of the clips.
+    augment : VideoAugment, optional
+        Random scale, crop and mirroring: makes this training data.
+    short_side : int
+        Short side in pixels that frames are scaled to for evaluation.
+    views : Views
+        Clips and crops for evaluation.
+    seed : int
+        Seed of all random choices.
+    on_broken : {"raise", "replace", "report"}
+        What an unreadable video does: raise `VideoError`; be replaced by another random one, with
+        ``broken`` naming it; or yield black frames with ``broken`` set.
+    cache : path, optional
+        Folder where each video is kept decoded; the samples are the same as without.
+
+    Notes
+    -----
+    A sample is a dict of tensors: ``video`` uint8 RGB, (T, H, W, 3) in training and
+    (V, T, H, W, 3) in evaluation, with V = clips * crops views, clips outermost; ``label`` int64,
+    -1 if unknown; ``index`` int64; ``broken`` int64, the index of an unreadable video or -1.
+    """
+
+    def __init__(
+        self,
+        items: Sequence[VideoItem],
+        clip: Clip,
+        input_size: tuple[int, int],
+        augment: VideoAugment | None = None,
+        *,
+        short_side: int = 256,
+        views: Views = Views(),
+        seed: int = 0,
+        on_broken: OnBroken = "raise",
+        cache: str | Path | None = None,
+    ) -> None:
+        if augment is not None:
+            augment.check_input_size(input_size)
+        elif short_side < max(input_size):
+            raise ValueError(
+                f"short_side: got {short_side}, expected at least the input size {input_size}"
+            )
+        self.items = items
+        self.clip = clip
+        self.input_size = input_size
+        self.augment = augment
+        self.short_side = short_side
+        self.views = views
+        self.seed = seed
+        self.on_broken = on_broken
+        self.cache = cache
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def __getitem__(self, key: int | tuple[int, int]) -> Sample:
+        """Sample of an index, or of a pair (epoch, index) as `EpochSampler` yields it."""
+        epoch, index = key if isinstance(key, tuple) else (0, key)
+        state = (self.seed, index) if self.augment is None else (self.seed, epoch, index)
+        rng = np.random.default_rng(state)
+        broken = -1
+        for _ in range(_REPLACEMENT_TRIES):
+            try:
+                return self._sample(index, self._read(index, rng), broken)
+            except VideoError:
+                if self.on_broken == "raise":
+                    raise
+                broken = index if broken < 0 else broken
+                if self.on_broken == "report":
+                    return self._sample(index, self._black(), index)
+                index = int(rng.integers(len(self)))
+        raise VideoError(
+            f"{self.items[index].path}: {_REPLACEMENT_TRIES} random videos in a row are "
+            "unreadable, this one being the last"
+        )
+
+    def _read(self, index: int, rng: np.random.Generator) -> Frames:
+        path = self.items[index].path
+        with VideoReader(path) if self.cache is None else CachedReader(path, self.cache) as reader:
+            if self.augment is not None:
+                frames = reader.read(train_indices(self.clip, reader.num_frames, rng))
+                return train_clip(frames, self.input_size, self.augment, rng)
+            return self._read_views(reader, rng)
+
+    def _read_views(self, reader: VideoReader | CachedReader, rng: np.random.Generator) -> Frames:
+        """All views of a video; each frame is read and cropped once, whole ones are not kept."""
+        indices = view_indices(self.clip, self.views, reader.num_frames, rng)
+        distinct, places = np.unique(indices, return_inverse=True)
+        crops = np.empty((self.views.crops, len(distinct), *self.input_size, 3), dtype=np.uint8)
+        for index, frame in reader.frames(distinct):
+            place = np.searchsorted(distinct, index)
+            one = test_crops(frame[None], self.input_size, self.short_side, self.views.crops)
+            crops[:, place] = one[:, 0]
+        views = crops[:, places.reshape(indices.shape)].swapaxes(0, 1)
+        return views.reshape(-1, *views.shape[2:])
+
+    def _black(self) -> Frames:
+        views = [] if self.augment is not None else [self.views.clips * self.views.crops]
+        return np.zeros((*views, self.clip.frames, *self.input_size, 3), dtype=np.uint8)
+
+    def _sample(self, index: int, video: Frames, broken: int) -> Sample:
+        label = self.items[index].label
+        return {
+            "video": torch.from_numpy(video),
+            "label": torch.tensor(-1 if label is None else label),
+            "index": torch.tensor(index),
+            "broken": torch.tensor(broken),
+        }

@@ -1,0 +1,1 @@
+"""Demos: generate data, train without and with SRL blocks, compare."""
