@@ -32,6 +32,10 @@ usage: srl COMMAND ...
         generate a data set of people's actions as mp4 files in class folders
   srl demo pose | video [--output FOLDER]
         generate data, train with and without SRL blocks, compare
+  srl experiment list | run NAME | report [NAME]
+        run a table of the paper, or what can be run here; tabulate the results
+  srl viz --ckpt NAME=FILE ... --config FILE
+        receptive fields, learnt filters, skeletons and heatmaps of trained pose networks
   srl cost block | model NAME ...
         parameters and operations, per layer and in total
   srl tables [--json]
@@ -101,6 +105,8 @@ _COMMANDS: dict[str, str | dict[str, str]] = {
         "videos": "data.synthetic.write_videos:videos",
     },
     "demo": {"pose": "demo.pose:main", "video": "demo.video:main"},
+    "experiment": "experiments.cli:main",
+    "viz": "viz_cli:main",
     "cost": "cost_cli:main",
     "tables": "tables:main",
     "bench": "bench.cli:main",

@@ -1,0 +1,193 @@
+"""``srl experiment list | run | report``."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml  # type: ignore[import-untyped]
+
+from ..errors import unknown_name
+from .definitions import experiment_names, read_experiment, selected_runs
+from .report import markdown_report, text_report, update_page, write_curves
+from .results import read_records
+from .runner import RunOptions, fit_command, plan, run_jobs
+from .summary import summarise
+
+_COMMANDS = ("list", "run", "report")
+
+
+def main(arguments: list[str]) -> int:
+    """Run ``srl experiment``.
+
+    Parameters
+    ----------
+    arguments : list of str
+        Arguments after ``srl experiment``.
+
+    Returns
+    -------
+    int
+        0, or 1 if a run has failed.
+
+    Raises
+    ------
+    ValueError, FileNotFoundError
+        If a name is unknown, or a definition, configuration or data folder is missing.
+    """
+    parser = _parser()
+    if arguments and not arguments[0].startswith("-") and arguments[0] not in _COMMANDS:
+        raise unknown_name("command after 'srl experiment'", arguments[0], _COMMANDS)
+    options, rest = parser.parse_known_args(arguments)
+    if rest and options.command != "run":
+        raise ValueError(f"unknown arguments of 'srl experiment {options.command}': {rest}")
+    if options.command == "list":
+        return _list(options)
+    return _run(options, rest) if options.command == "run" else _report(options)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="srl experiment",
+        description="The paper's experiments, and those that can be run here.",
+        allow_abbrev=False,
+    )
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    shared = argparse.ArgumentParser(add_help=False)
+    add = shared.add_argument
+    add(
+        "--experiments", type=Path, default=Path("configs/experiments"), metavar="FOLDER",
+        help="definitions (default: configs/experiments)",
+    )  # fmt: skip
+    add(
+        "--results", type=Path, default=Path("results"), metavar="FOLDER",
+        help="results, one file of JSON lines for each experiment (default: results)",
+    )  # fmt: skip
+    add("--json", action="store_true", help="print JSON")
+    commands.add_parser("list", parents=[shared], help="all experiments")
+
+    run = commands.add_parser(
+        "run",
+        parents=[shared],
+        allow_abbrev=False,
+        help="train and evaluate what has no result yet",
+        description="Train and evaluate what has no result yet. Interrupted runs go on after "
+        "their last finished epoch. All further options, --KEY VALUE, are those of 'srl pose fit' "
+        "or 'srl video fit'; with them it is another run, with results of its own.",
+    )
+    add = run.add_argument
+    add("name", help="name of an experiment")
+    add("--runs", nargs="+", default=[], metavar="RUN", help="only these runs")
+    add("--seeds", nargs="+", type=int, metavar="N", help="in place of the defined seeds")
+    add("--root", metavar="FOLDER", help="folder of the data")
+    add(
+        "--limit", type=int, metavar="N",
+        help="only N batches of training and validation per epoch, to see that it runs",
+    )  # fmt: skip
+    add(
+        "--output", type=Path, default=Path("runs/experiments"), metavar="FOLDER",
+        help="checkpoints and logs (default: runs/experiments)",
+    )  # fmt: skip
+    add("--dry-run", action="store_true", help="only print the training commands")
+
+    report = commands.add_parser("report", parents=[shared], help="tabulate the results")
+    add = report.add_argument
+    add("names", nargs="*", metavar="NAME", help="experiments (default: all)")
+    add("--markdown", type=Path, metavar="FILE", help="update the tables of this page")
+    add("--figures", type=Path, metavar="FOLDER", help="draw the curves into this folder")
+    return parser
+
+
+def _list(options: argparse.Namespace) -> int:
+    rows: list[dict[str, Any]] = []
+    records = read_records(options.results)
+    for name in experiment_names(options.experiments):
+        experiment = read_experiment(options.experiments, name)
+        jobs = plan(experiment.runs, None, {})
+        done = {(record["definition"], record["seed"]) for record in records}
+        finished = sum((job.definition, job.seed) in done for job in jobs)
+        rows.append(
+            {
+                "name": name,
+                "title": experiment.title,
+                "kind": experiment.kind,
+                "runs": {run.name: list(run.seeds) for run in experiment.runs},
+                "finished": finished,
+                "jobs": len(jobs),
+            }
+        )
+    if options.json:
+        print(json.dumps(rows))
+        return 0
+    width = max((len(row["name"]) for row in rows), default=0)
+    for row in rows:
+        print(f"{row['name']:{width}}  {row['finished']:3} of {row['jobs']:3}  {row['title']}")
+    return 0
+
+
+def _run(options: argparse.Namespace, rest: Sequence[str]) -> int:
+    experiment = read_experiment(options.experiments, options.name)
+    extra = _overrides(rest)
+    if options.limit is not None:
+        if options.limit < 1:
+            raise ValueError(f"--limit must be positive, got {options.limit}")
+        limits = ("trainer.limit_train_batches", "trainer.limit_val_batches")
+        extra |= dict.fromkeys(limits, options.limit)
+    jobs = plan(selected_runs(experiment, options.runs), options.seeds, extra)
+    if options.dry_run:
+        for job in jobs:
+            print(fit_command(job, options.root, extra))
+        return 0
+    records, failures = run_jobs(
+        experiment,
+        jobs,
+        RunOptions(
+            results=options.results,
+            output=options.output,
+            root=options.root,
+            extra=extra,
+            messages=sys.stderr if options.json else sys.stdout,
+        ),
+    )
+    if options.json:
+        print(json.dumps({"results": records, "failures": failures}))
+    for failure in failures:
+        print(f"not finished: {failure}", file=sys.stderr)
+    return int(bool(failures))
+
+
+def _report(options: argparse.Namespace) -> int:
+    names = options.names or experiment_names(options.experiments)
+    experiments = [read_experiment(options.experiments, name) for name in names]
+    records = read_records(options.results)
+    summaries = [summarise(experiment, records) for experiment in experiments]
+    figures = {} if options.figures is None else write_curves(summaries, options.figures)
+    if options.markdown is not None:
+        update_page(options.markdown, markdown_report(summaries, figures, options.markdown.parent))
+    if options.json:
+        print(json.dumps([summary.to_dict() for summary in summaries]))
+    else:
+        print(text_report(summaries))
+    return 0
+
+
+def _overrides(rest: Sequence[str]) -> dict[str, Any]:
+    """Values by dotted keys of arguments ``--KEY VALUE`` or ``--KEY=VALUE``."""
+    values: dict[str, Any] = {}
+    remaining = iter(rest)
+    for argument in remaining:
+        key, equals, value = argument.partition("=")
+        if not key.startswith("--") or "." not in key:
+            raise ValueError(
+                f"unknown argument {argument!r}; further options are --KEY VALUE with keys such as "
+                "trainer.max_epochs"
+            )
+        text = value if equals else next(remaining, None)
+        if text is None:
+            raise ValueError(f"{key} needs a value")
+        values[key.removeprefix("--")] = yaml.safe_load(text)
+    return values

@@ -1,0 +1,64 @@
+"""Curves over epochs, drawn by matplotlib without its global state."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from ..report.figures import COLOURS
+from .summary import Row, Summary
+
+_STYLES = ("-", "--", ":", "-.")
+_DPI = 160
+
+
+def metric_curves(summary: Summary) -> bytes | None:
+    """Draw the first metric of the validations during training, in percent.
+
+    Returns
+    -------
+    bytes or None
+        PNG: for every run the mean over seeds, and in a pale shade the range of the seeds; None
+        if no run has a validation.
+    """
+    name = summary.experiment.metrics[0]
+    curves = {row.name: _curve(row, name) for row in summary.rows}
+    curves = {label: points for label, points in curves.items() if len(points)}
+    if not curves:
+        return None
+    figure = Figure(figsize=(8.5, 4.8), layout="constrained")
+    axes = figure.subplots()
+    for index, (label, points) in enumerate(curves.items()):
+        colour = COLOURS[index % len(COLOURS)]
+        style = _STYLES[index // len(COLOURS) % len(_STYLES)]
+        epochs, low, mean, high = points.T
+        axes.fill_between(epochs, low, high, color=colour, alpha=0.2, linewidth=0)
+        axes.plot(epochs, mean, style, color=colour, linewidth=1.8, label=label)
+    axes.set_title(f"{summary.experiment.name}: {name} of the validation", loc="left")
+    axes.set_xlabel("epoch")
+    axes.set_ylabel(f"{name} (%)")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.grid(True, color="#d9d9d9", linewidth=0.7)
+    axes.spines[["top", "right"]].set_visible(False)
+    for text in axes.legend(frameon=False, fontsize=9).get_texts():
+        text.set_parse_math(False)
+    FigureCanvasAgg(figure)
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=_DPI, facecolor="white")
+    return buffer.getvalue()
+
+
+def _curve(row: Row, metric: str) -> np.ndarray:
+    """(epochs, 4): epoch from 1, least, mean and greatest value of the seeds that have it."""
+    values: dict[int, list[float]] = {}
+    for record in row.records.values():
+        for entry in record["history"]:
+            value = entry["metrics"].get(metric)
+            if value is not None:
+                values.setdefault(entry["epoch"] + 1, []).append(100 * value)
+    points = [(e, min(v), sum(v) / len(v), max(v)) for e, v in sorted(values.items())]
+    return np.asarray(points, dtype=np.float64).reshape(-1, 4)
