@@ -28,7 +28,13 @@ from .video_network import (
     trunk_normalisations,
     view_probabilities,
 )
-from .video_output import print_evaluation, report_missing, write_evaluation, write_predictions
+from .video_output import (
+    print_evaluation,
+    print_guesses,
+    report_missing,
+    write_evaluation,
+    write_predictions,
+)
 from .video_results import VideoCollector, VideoScores, class_pairs, folder_labels
 
 
@@ -254,7 +260,9 @@ class VideoTask(lightning.LightningModule):
         scores = self._gather("predict")
         if scores is not None:
             labels = folder_labels(scores.videos, scores.labels, self.class_names)
-            write_predictions(folder, replace(scores, labels=labels), self._data().clip)
+            scores = replace(scores, labels=labels)
+            print_guesses(scores)
+            write_predictions(folder, scores, self._data().clip)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Store what is needed to build the network again, and to feed it."""

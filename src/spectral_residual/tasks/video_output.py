@@ -121,8 +121,16 @@ def best_guesses(
     return [(class_names[i], float(scores[i])) for i in order]
 
 
+def print_guesses(scores: VideoScores) -> None:
+    """Print the best guesses of every video, with the true class where it is known."""
+    for video, row, truth in zip(scores.videos, scores.averaged(), scores.labels, strict=True):
+        print(video if truth < 0 else f"{video} ({scores.class_names[truth]})")
+        for name, score in best_guesses(row, scores.class_names):
+            print(f"  {100 * score:6.2f} %  {name}")
+
+
 def write_predictions(folder: Path, scores: VideoScores, clip: Clip) -> None:
-    """Print the best guesses of every video; write them as JSON and as pictures.
+    """Write the best guesses of every video as JSON and as pictures, and say where.
 
     Parameters
     ----------
@@ -141,14 +149,9 @@ def write_predictions(folder: Path, scores: VideoScores, clip: Clip) -> None:
     ):
         guesses = best_guesses(row, scores.class_names)
         label = scores.class_names[truth] if truth >= 0 else None
-        print(video if label is None else f"{video} ({label})")
-        for name, score in guesses:
-            print(f"  {100 * score:6.2f} %  {name}")
         picture = folder / f"{number:04d}_{Path(video).stem}.png"
         frames = centre_frames(Path(video), clip)
-        picture.write_bytes(
-            prediction_figure(list(frames), guesses, title=Path(video).name, label=label)
-        )
+        picture.write_bytes(prediction_figure(frames, guesses, title=Path(video).name, label=label))
         entries.append(
             {
                 "video": video,

@@ -13,7 +13,7 @@ from ..data.video.dataset import ClipDataset
 from ..data.video.sampling import Clip, Views
 from ..data.video.sources import VideoItem
 from .video_network import load_video_network, view_probabilities
-from .video_output import report_missing, write_predictions
+from .video_output import print_guesses, report_missing, write_predictions
 from .video_results import VideoScores, folder_labels
 
 
@@ -83,5 +83,6 @@ def predict_files(
         crops=views.crops,
         missing=[str(path) for path in missing],
     )
+    print_guesses(result)
     write_predictions(Path(output), result, clip)
     return result
