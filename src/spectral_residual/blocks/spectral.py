@@ -19,7 +19,15 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import unknown_name
-from ..kernels import spectral_branch
+from ..kernels import (
+    KERNELS,
+    Layers,
+    choose_form,
+    describe,
+    obstacle,
+    rewritten_block,
+    spectral_branch,
+)
 from ..transforms import Transform
 from ..transforms.base import Size, check_size
 
@@ -128,11 +136,16 @@ class SRLBlock(nn.Module):
         Start of the learnable scale of the residual.
     spread : float, default 0
         Standard deviation of the spectral ReLU's W at the start, around 1.
+    kernel : {"auto", "reference", "rewrite"}
+        How it is computed: step by step, or rewritten so that half of the planes are transformed,
+        with the same parameters and, up to rounding, the same numbers. ``"auto"`` rewrites where
+        that is possible; `explain` says why, or why not.
 
     Raises
     ------
     ValueError
-        If channels, reduction and groups do not divide each other, or an option is out of range.
+        If channels, reduction and groups do not divide each other, an option is out of range, or
+        ``kernel="rewrite"`` is asked for where it is not possible.
     """
 
     def __init__(
@@ -147,8 +160,11 @@ class SRLBlock(nn.Module):
         order: str = "concatenated",
         alpha: float = 0.0,
         spread: float = 0.0,
+        kernel: str = "auto",
     ) -> None:
         super().__init__()
+        if kernel not in KERNELS:
+            raise unknown_name("kernel of the SRL block", kernel, KERNELS)
         size = check_size(size)
         conv1, conv2 = spectral_convolutions(channels, transform, reduction, groups, kernel_size)
         check_order(order)
@@ -164,6 +180,8 @@ class SRLBlock(nn.Module):
         self.conv2 = conv2
         self.bn2 = nn.BatchNorm2d(conv2.out_channels)
         self.alpha = nn.Parameter(torch.tensor(float(alpha)))
+        self.kernel = kernel
+        self._is_rewritten()
 
     def forward(self, x: Tensor) -> Tensor:
         """Add the globally filtered map to the map.
@@ -190,6 +208,17 @@ class SRLBlock(nn.Module):
                 f"expected a feature map of shape (N, {self.channels}, H, W), got {tuple(x.shape)}"
             )
         size = (x.shape[-2], x.shape[-1])
+        if self._is_rewritten() and x.numel():
+            layers = Layers(
+                self.transform,
+                self.conv1,
+                self.bn1,
+                self.conv2,
+                self.bn2,
+                self.relu.filters(size),
+                self.alpha,
+            )
+            return rewritten_block(x, layers, choose_form(self.transform, size, x.device))
         branch = spectral_branch(
             x,
             self.transform,
@@ -199,6 +228,46 @@ class SRLBlock(nn.Module):
             interleaved=self.order == "interleaved",
         )
         return x + branch.to(x.dtype)
+
+    def explain(self, size: Size | None = None) -> str:
+        """Say how the block is computed, and why.
+
+        Parameters
+        ----------
+        size : (int, int), optional
+            Height and width of the maps; by default those that the block was built for.
+
+        Returns
+        -------
+        str
+            One line, beginning with ``"rewrite"`` or ``"reference"``. It holds for the state
+            that the block is in: hooks on its layers, for one, change it.
+        """
+        size = self.size if size is None else check_size(size)
+        if self._is_rewritten():
+            planes = self.channels, self.conv1.out_channels // self.transform.parts
+            return describe(self.transform, size, self.alpha.device, planes)
+        if self.kernel == "reference":
+            return "reference: kernel='reference' asks for it"
+        return f"reference: {self._obstacle()}"
+
+    def _is_rewritten(self) -> bool:
+        if self.kernel == "reference":
+            return False
+        reason = self._obstacle()
+        if reason is not None and self.kernel == "rewrite":
+            raise ValueError(f"kernel='rewrite' is not possible: {reason}")
+        return reason is None
+
+    def _obstacle(self) -> str | None:
+        layers: dict[str, tuple[nn.Module, type[nn.Module]]] = {
+            "conv1": (self.conv1, nn.Conv2d),
+            "bn1": (self.bn1, nn.BatchNorm2d),
+            "relu": (self.relu, SpectralReLU),
+            "conv2": (self.conv2, nn.Conv2d),
+            "bn2": (self.bn2, nn.BatchNorm2d),
+        }
+        return obstacle(layers, self.transform, self.order)
 
     def extra_operations(self, input_shape: tuple[int, ...]) -> float:
         """Operations of both transforms for one sample, which no layer accounts for.

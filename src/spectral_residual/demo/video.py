@@ -30,7 +30,7 @@ from .common import fast_precision, hidden_warnings
 INPUT_SIZE = (64, 64)
 CLIP = Clip(frames=8, stride=3)
 BATCH_SIZE = 16
-LEARNING_RATE = 2e-3
+LEARNING_RATE = 3e-3
 BLOCKS = ("srl-fft", "srl-fft-3d")
 
 FROM_SCRATCH: Mapping[str, Any] = {"alpha": 0.5, "spread": 0.5}
@@ -49,9 +49,9 @@ class VideoDemoSize:
         Passes over the training videos, for each network.
     """
 
-    train_videos: int = 40
+    train_videos: int = 50
     val_videos: int = 25
-    epochs: int = 10
+    epochs: int = 8
 
 
 @dataclass(frozen=True)
