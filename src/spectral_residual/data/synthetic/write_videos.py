@@ -227,8 +227,8 @@ def _exists(root: Path, parameters: Record) -> bool:
 def generate_action_videos(
     root: str | Path,
     *,
-    train_videos: int = 40,
-    val_videos: int = 12,
+    train_videos: int = 50,
+    val_videos: int = 25,
     frames: int = 22,
     image_size: tuple[int, int] = (80, 80),
     seed: int = 0,
@@ -335,8 +335,8 @@ def videos(arguments: list[str]) -> int:
         "same bytes.",
     )
     parser.add_argument("folder", type=Path, help="new folder for the data set")
-    parser.add_argument("--train-videos", type=int, default=40, help="per class")
-    parser.add_argument("--val-videos", type=int, default=12, help="per class")
+    parser.add_argument("--train-videos", type=int, default=50, help="per class")
+    parser.add_argument("--val-videos", type=int, default=25, help="per class")
     parser.add_argument("--frames", type=int, default=22, help="per video")
     parser.add_argument("--image-size", type=int, nargs=2, default=(80, 80), metavar=("H", "W"))
     parser.add_argument("--seed", type=int, default=0)
