@@ -139,13 +139,14 @@ class SRLBlock(nn.Module):
     kernel : {"auto", "reference", "rewrite"}
         How it is computed: step by step, or rewritten so that half of the planes are transformed,
         with the same parameters and, up to rounding, the same numbers. ``"auto"`` rewrites where
-        that is possible; `explain` says why, or why not.
+        the options allow it. Either way layers that have hooks or were replaced are called as
+        the reference does; `explain` says so.
 
     Raises
     ------
     ValueError
         If channels, reduction and groups do not divide each other, an option is out of range, or
-        ``kernel="rewrite"`` is asked for where it is not possible.
+        ``kernel="rewrite"`` is asked for with options that do not allow it.
     """
 
     def __init__(
@@ -181,7 +182,9 @@ class SRLBlock(nn.Module):
         self.bn2 = nn.BatchNorm2d(conv2.out_channels)
         self.alpha = nn.Parameter(torch.tensor(float(alpha)))
         self.kernel = kernel
-        self._is_rewritten()
+        reason = self._obstacle()
+        if kernel == "rewrite" and reason is not None:
+            raise ValueError(f"kernel='rewrite' is not possible: {reason}")
 
     def forward(self, x: Tensor) -> Tensor:
         """Add the globally filtered map to the map.
@@ -208,7 +211,7 @@ class SRLBlock(nn.Module):
                 f"expected a feature map of shape (N, {self.channels}, H, W), got {tuple(x.shape)}"
             )
         size = (x.shape[-2], x.shape[-1])
-        if self._is_rewritten() and x.numel():
+        if self.kernel != "reference" and self._obstacle() is None and x.numel():
             layers = Layers(
                 self.transform,
                 self.conv1,
@@ -244,20 +247,13 @@ class SRLBlock(nn.Module):
             that the block is in: hooks on its layers, for one, change it.
         """
         size = self.size if size is None else check_size(size)
-        if self._is_rewritten():
-            planes = self.channels, self.conv1.out_channels // self.transform.parts
-            return describe(self.transform, size, self.alpha.device, planes)
         if self.kernel == "reference":
             return "reference: kernel='reference' asks for it"
-        return f"reference: {self._obstacle()}"
-
-    def _is_rewritten(self) -> bool:
-        if self.kernel == "reference":
-            return False
         reason = self._obstacle()
-        if reason is not None and self.kernel == "rewrite":
-            raise ValueError(f"kernel='rewrite' is not possible: {reason}")
-        return reason is None
+        if reason is not None:
+            return f"reference: {reason}"
+        planes = self.channels, self.conv1.out_channels // self.transform.parts
+        return describe(self.transform, size, self.alpha.device, planes)
 
     def _obstacle(self) -> str | None:
         layers: dict[str, tuple[nn.Module, type[nn.Module]]] = {

@@ -151,7 +151,9 @@ def write_predictions(folder: Path, scores: VideoScores, clip: Clip) -> None:
         label = scores.class_names[truth] if truth >= 0 else None
         picture = folder / f"{number:04d}_{Path(video).stem}.png"
         frames = centre_frames(Path(video), clip)
-        picture.write_bytes(prediction_figure(frames, guesses, title=Path(video).name, label=label))
+        picture.write_bytes(
+            prediction_figure(list(frames), guesses, title=Path(video).name, label=label)
+        )
         entries.append(
             {
                 "video": video,
