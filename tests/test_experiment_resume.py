@@ -96,7 +96,8 @@ def wait_for_checkpoint(folder, process):
     pytest.fail("no checkpoint after two minutes")
 
 
-def test_killed_and_started_again(experiment, unbroken, capfd):
+def test_killed_and_started_again(experiment, unbroken, capfd, monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", str(torch.get_num_threads()))  # as many as `unbroken` had
     assert unbroken["epochs"] == EPOCHS
     program = "import sys; from spectral_residual.experiments.cli import main; main(sys.argv[1:])"
     killed = subprocess.Popen([sys.executable, "-c", program, *command(experiment)])
