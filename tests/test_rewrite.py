@@ -6,7 +6,6 @@ import copy
 
 import pytest
 import torch
-from srl_blocks import random_block, random_maps, relative, run_rewritten, twins
 from torch import nn
 from torch.nn.utils import parametrize
 
@@ -16,6 +15,7 @@ from spectral_residual.cost import ACCOUNTINGS, measure_cost
 from spectral_residual.kernels import filtering, grouped
 from spectral_residual.kernels.mirror import fold, unfold, unfold_into
 from spectral_residual.transforms import FourierTransform
+from srl_blocks import random_block, random_maps, relative, run_rewritten, twins
 
 SIZES = [(1, 1), (1, 6), (7, 1), (2, 2), (5, 5), (5, 8), (6, 9), (16, 12), (33, 18), (48, 64)]
 SIZES += [(97, 31), (64, 97)]
@@ -190,9 +190,7 @@ CHANGES = {
     "data of alpha": lambda block: block.alpha.data.fill_(-0.3),
     "filter": lambda block: block.relu.bias.data.add_(0.5),
     "running mean": lambda block: block.bn1.running_mean.add_(0.5),
-    "running variance": lambda block: setattr(
-        block.bn2, "running_var", block.bn2.running_var * 3
-    ),
+    "running variance": lambda block: setattr(block.bn2, "running_var", block.bn2.running_var * 3),
     "eps": lambda block: setattr(block.bn1, "eps", 0.3),
     "new parameter": lambda block: setattr(
         block.bn2, "weight", nn.Parameter(block.bn2.weight.detach() * 2)
@@ -234,12 +232,8 @@ def _replace_conv1(block):
 OBSTACLES = {
     "hooks of conv1": lambda block: block.conv1.register_forward_hook(lambda *a: None),
     "pre-hooks of bn1": lambda block: block.bn1.register_forward_pre_hook(lambda *a: None),
-    "backward hooks of relu": lambda block: block.relu.register_full_backward_hook(
-        lambda *a: None
-    ),
-    "hooks of the transform": lambda block: block.transform.register_forward_hook(
-        lambda *a: None
-    ),
+    "backward hooks of relu": lambda block: block.relu.register_full_backward_hook(lambda *a: None),
+    "hooks of the transform": lambda block: block.transform.register_forward_hook(lambda *a: None),
     "own forward": lambda block: setattr(block.conv2, "forward", block.conv2.forward),
     "conv1 is a MyConv": _replace_conv1,
     "bn2 is a SyncBatchNorm": lambda block: setattr(
@@ -249,9 +243,7 @@ OBSTACLES = {
         block.conv2, "weight", nn.Identity()
     ),
     "bn1 has no weight": lambda block: setattr(block, "bn1", nn.BatchNorm2d(16, affine=False)),
-    "conv1 has a bias": lambda block: setattr(
-        block.conv1, "bias", nn.Parameter(torch.zeros(16))
-    ),
+    "conv1 has a bias": lambda block: setattr(block.conv1, "bias", nn.Parameter(torch.zeros(16))),
 }
 
 
@@ -316,8 +308,8 @@ def test_the_reference_on_demand(monkeypatch):
 
 def test_explanations_name_the_form():
     block = create_block("srl-fft", 16, (64, 48))
-    assert "8 maps of 64x48 are transformed instead of 16, by FFT" in block.explain()
-    assert "one product with a matrix over all positions" in block.explain((16, 12))
+    assert "8 maps of 64x48 are transformed instead of 16, by FFT (more than" in block.explain()
+    assert "instead of 16, by one product, as they have" in block.explain((16, 12))
     block.transform = FourierTransform("matmul")
     assert "matrices over H and over W, as method='matmul'" in block.explain()
     assert "matrices over H and over W" in create_block("srl-dct", 16, (64, 48)).explain()

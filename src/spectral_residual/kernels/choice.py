@@ -97,19 +97,16 @@ def describe(
         Channels C and K of the block.
     """
     height, width = size
-    text = f"rewrite: {planes[1]} maps of {height}x{width} are transformed instead of {planes[0]}"
+    text = f"rewrite: {planes[1]} maps of {height}x{width} are transformed instead of {planes[0]}, "
     if not isinstance(transform, FourierTransform):
-        return f"{text}, by products with matrices over H and over W"
+        return f"{text}by products with matrices over H and over W"
     form = choose_form(transform, size, device)
-    limit = f"{DENSE_POSITIONS} positions"
-    reasons = {
-        "dense": f"by one product with a matrix over all positions, for maps of up to {limit}",
-        "separable": "by products with matrices over H and over W, as method='matmul' asks for",
-        "fft": f"by FFT, for maps of more than {limit}"
-        if device.type == "cpu"
-        else "by FFT, as always outside of compiled graphs on this device",
-    }
-    return f"{text}, {reasons[form]}"
+    if form == "dense":
+        return f"{text}by one product, as they have no more than {DENSE_POSITIONS} positions"
+    if form == "separable":
+        return f"{text}by products with matrices over H and over W, as method='matmul' asks for"
+    reason = f"more than {DENSE_POSITIONS} positions" if device.type == "cpu" else "eager mode"
+    return f"{text}by FFT ({reason}); in compiled graphs by products with matrices"
 
 
 def _is_watched(layer: nn.Module) -> bool:

@@ -1,7 +1,7 @@
 """Inference: normalisations and alpha in the weights, chunk after chunk of the batch.
 
-The weights are folded anew in every call, which takes less than 1 % of its time, so that no
-result is ever out of date.
+The weights are folded anew in every call, which takes about 3 % of its time (256 channels,
+64x48 to 128x96), so that no result is ever out of date.
 """
 
 from __future__ import annotations
@@ -16,14 +16,13 @@ from ..transforms.base import Size, computing_dtype
 from .grouped import chunks, planes_of
 from .layers import Layers
 from .mirror import fold, unfold
-from .planes import spectrum_to_maps, to_planes, to_sides
+from .planes import spectrum_to_maps
 from .projections import Sides, add_branch, products, sides_of
 from .statistics import running_statistics, scale_and_shift
 
 Filter = Callable[[Sides, slice], Sides]
 
 
-@torch.no_grad()
 def folded_block(x: Tensor, layers: Layers, form: str, dtype: torch.dtype) -> Tensor:
     """Output of the block in evaluation mode, without gradients.
 
@@ -73,13 +72,14 @@ def _by_fft(layers: Layers, shift: Tensor, size: Size) -> Filter:
     weight, bias = (
         f.to(shift.dtype)[..., None].expand(-1, -1, 2).contiguous() for f in layers.filters
     )
-    by_column = shift.view(2, -1).T.repeat(1, width // 2 + 1).view(-1, 1, width // 2 + 1, 2)
-    summand = torch.addcmul(bias, by_column, weight)
+    columns = width // 2 + 1
+    pair_shift = shift.view(2, -1).T.repeat(1, columns).view(-1, 1, columns, 2)
 
     def filtered(sides: Sides, planes: slice) -> Sides:
         spectrum = torch.fft.rfft2(unfold(sides[0], sides[1], height), norm="ortho")
         pairs = torch.view_as_real(spectrum)
-        torch.addcmul(summand[planes], pairs, weight, out=pairs).relu_()
+        pairs += pair_shift[planes]
+        torch.addcmul(bias, pairs, weight, out=pairs).relu_()
         return fold(spectrum_to_maps(spectrum, width))
 
     return filtered
@@ -87,19 +87,14 @@ def _by_fft(layers: Layers, shift: Tensor, size: Size) -> Filter:
 
 def _by_planes(layers: Layers, shift: Tensor, size: Size, form: str) -> Filter:
     """The same for real transforms, and the Fourier transform by matrix products."""
-    transform = layers.transform
     weight, bias = (f.to(shift.dtype) for f in layers.filters)
-    summand = torch.addcmul(bias, shift[:, None, None], weight).chunk(transform.parts)
+    shifts = shift[:, None, None].chunk(layers.transform.parts)
 
     def filtered(sides: Sides, planes: slice) -> Sides:
-        if isinstance(transform, FourierTransform):
-            parts: Sides = to_planes((sides[0], sides[1]), size[0], form)
-        else:
-            parts = (transform(sides[0])[:, 0],)
-        for part, added in zip(parts, summand, strict=True):
-            torch.addcmul(added[planes], part, weight, out=part).relu_()
-        if isinstance(transform, FourierTransform):
-            return to_sides((parts[0], parts[1]), size[1], form)
-        return (transform.inverse(parts[0][:, None], size),)
+        parts = layers.to_planes(sides, size, form)
+        for part, added in zip(parts, shifts, strict=True):
+            part += added[planes]
+            torch.addcmul(bias, part, weight, out=part).relu_()
+        return layers.to_sides(parts, size, form)
 
     return filtered

@@ -149,9 +149,10 @@ def of_constants(size: Size, like: Tensor) -> Tensor:
         (2, 1, W).
     """
     height, width = size
-    ones = like.new_ones(1, 1, 1, width // 2 + 1)
-    even, odd = to_sides((ones, ones), width, "separable")
-    return torch.cat((even, odd))[:, 0] * (math.sqrt(height) / 2)
+    _, sines = waves(width // 2 + 1, width, like)
+    rows = torch.stack((torch.zeros_like(sines[0]), sines.sum(0) * (-2 * math.sqrt(height))))
+    rows[0, 0] = math.sqrt(height * width)
+    return rows[:, None]
 
 
 def _separable_waves(size: Size, like: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:

@@ -14,16 +14,14 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from ..transforms import FourierTransform
 from ..transforms.base import computing_dtype, full_precision
 from .again import is_traced
 from .filtering import normalised_filter
 from .grouped import product_dtype
 from .inference import folded_block
 from .layers import Layers
-from .planes import to_planes, to_sides
 from .projections import promote_maps, reduce_maps
-from .statistics import Parts, convolved_statistics, uses_batch
+from .statistics import convolved_statistics, uses_batch
 
 
 def rewritten_block(x: Tensor, layers: Layers, form: str) -> Tensor:
@@ -54,19 +52,13 @@ def rewritten_block(x: Tensor, layers: Layers, form: str) -> Tensor:
         if fixed and not is_traced() and not layers.needs_gradient(x):
             return folded_block(x, layers, form, dtype)
         size = (x.shape[2], x.shape[3])
-        transform = layers.transform
+        parts = layers.transform.parts
         reduce, promote = layers.grouped_weights(computing_dtype(x))
-        sides, x = reduce_maps(x, reduce / transform.parts, dtype)
-        if isinstance(transform, FourierTransform):
-            planes: Parts = to_planes((sides[0], sides[1]), size[0], form)
-        else:
-            planes = (transform(sides[0])[:, 0],)
+        sides, x = reduce_maps(x, reduce / parts, dtype)
+        planes = layers.to_planes(sides, size, form)
         planes = normalised_filter(planes, layers.bn1, *layers.filters)
         scale, shift = convolved_statistics(planes, promote, layers.bn2)
-        if isinstance(transform, FourierTransform):
-            sides = to_sides((planes[0], planes[1]), size[1], form)
-        else:
-            sides = (transform.inverse(planes[0][:, None], size),)
-        promote = promote * (layers.alpha * scale)[..., None] / transform.parts
+        sides = layers.to_sides(planes, size, form)
+        promote = promote * (layers.alpha * scale)[..., None] / parts
         field = layers.field(layers.alpha * shift, size)
         return promote_maps(sides, promote, field, x, dtype)
