@@ -95,6 +95,8 @@ def test_sides(height, width):
     assert torch.equal(odd, maps[:, :, : height // 2 + 1] - mirrored)
     assert relative(unfold(even, odd, height), 2 * maps) <= 1e-15
     out = torch.full_like(maps, float("nan"))
+    unfold_into(out, even.clone(), odd)
+    assert relative(out, 2 * maps) <= 1e-15
     unfold_into(out, even, odd, maps)
     assert relative(out, 3 * maps) <= 1e-15
 

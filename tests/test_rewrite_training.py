@@ -201,6 +201,18 @@ def test_derivatives_of_first_and_second_order(name, size, limit, training, monk
     assert gradgradcheck(function, inputs, fast_mode=True, atol=1e-4)
 
 
+def test_second_order_with_channels_last():
+    reference, rewrite = twins("srl-fft", 8, (5, 18))
+    x = random_maps(8, (5, 18)).contiguous(memory_format=torch.channels_last)
+    found = []
+    for block in (reference, rewrite):
+        maps = x.clone().requires_grad_()
+        (first,) = torch.autograd.grad(block(maps).pow(3).sum(), maps, create_graph=True)
+        first.square().sum().backward()
+        found.append(maps.grad)
+    assert relative(found[1], found[0]) <= 1e-10
+
+
 def test_functional_gradients():
     block = random_block("srl-fft", 16, (20, 16), kernel="rewrite").eval()
     x = random_maps(16, (20, 16))

@@ -10,6 +10,7 @@ from torch.nn.modules import module as hooks
 
 from ..transforms import FourierTransform, Transform
 from ..transforms.base import Size
+from . import native
 from .again import is_traced
 
 KERNELS = ("auto", "reference", "rewrite")
@@ -102,11 +103,19 @@ def describe(
         return f"{text}by products with matrices over H and over W"
     form = choose_form(transform, size, device)
     if form == "dense":
-        return f"{text}by one product, as they have no more than {DENSE_POSITIONS} positions"
-    if form == "separable":
-        return f"{text}by products with matrices over H and over W, as method='matmul' asks for"
-    reason = f"more than {DENSE_POSITIONS} positions" if device.type == "cpu" else "eager mode"
-    return f"{text}by FFT ({reason}); in compiled graphs by products with matrices"
+        text += f"by one product, as they have no more than {DENSE_POSITIONS} positions"
+    elif form == "separable":
+        text += "by products with matrices over H and over W, as method='matmul' asks for"
+    else:
+        many = f"more than {DENSE_POSITIONS} positions"
+        reason = many if device.type == "cpu" else "eager mode"
+        text += f"by FFT ({reason}); in compiled graphs by products with matrices"
+    if device.type != "cpu":
+        return text
+    obstacle = native.unavailable_reason()
+    if obstacle is None:
+        return f"{text}; native convolutions"
+    return f"{text}; convolutions in PyTorch ({obstacle})"
 
 
 def _is_watched(layer: nn.Module) -> bool:

@@ -15,12 +15,11 @@ from ..transforms import FourierTransform
 from ..transforms.base import Size, computing_dtype
 from .grouped import chunks, planes_of
 from .layers import Layers
-from .mirror import fold, unfold
+from .mixing import mix_into
 from .planes import spectrum_to_maps
-from .projections import Sides, add_branch, products, sides_of
 from .statistics import running_statistics, scale_and_shift
 
-Filter = Callable[[Sides, slice], Sides]
+Filter = Callable[[Tensor, slice], Tensor]
 
 
 def folded_block(x: Tensor, layers: Layers, form: str, dtype: torch.dtype) -> Tensor:
@@ -49,52 +48,67 @@ def folded_block(x: Tensor, layers: Layers, form: str, dtype: torch.dtype) -> Te
     scale1, shift1 = scale_and_shift(layers.bn1, *running_statistics(layers.bn1), work)
     scale2, shift2 = scale_and_shift(layers.bn2, *running_statistics(layers.bn2), work)
     scale2, shift2 = layers.alpha * scale2, layers.alpha * shift2
-    reduce = (reduce * scale1.view(parts, groups, outputs, 1) / parts).to(dtype)
-    promote = (promote * scale2.view(parts, groups, inputs, 1) / parts).to(dtype)
+    reduce = reduce * scale1.view(parts, groups, outputs, 1) / parts
+    promote = promote * scale2.view(parts, groups, inputs, 1) / parts
     field = layers.field(shift2.view(parts, groups, inputs), size)
-    by_fft = isinstance(layers.transform, FourierTransform) and form == "fft"
-    filtered = _by_fft(layers, shift1, size) if by_fft else _by_planes(layers, shift1, size, form)
+    shift1 = shift1.view(parts, groups, outputs)
+    if isinstance(layers.transform, FourierTransform) and form == "fft":
+        shift, filtered = layers.field(shift1, size), _by_fft(layers, shift1, size[1])
+    else:
+        shift, filtered = None, _by_planes(layers, shift1, size, form)
 
     result = torch.empty_like(x)
     for samples, part in chunks(x, groups):
         channels, planes = planes_of(part, inputs), planes_of(part, outputs)
         piece = x[samples, channels]
-        sides = products(sides_of(piece, reduce), reduce[:, part], dtype, x)
-        sides = filtered(sides, planes)
-        out = result[samples, channels]
-        add_branch(out, sides, promote[:, part], field[channels], piece, dtype)
+        shape = (piece.shape[0], planes.stop - planes.start, *size)
+        hidden = x.new_empty(shape, dtype=work)
+        first_rows = None if shift is None else shift[planes]
+        mix_into(hidden, piece, reduce[:, part], dtype, field=first_rows)
+        mix_into(
+            result[samples, channels],
+            filtered(hidden, planes),
+            promote[:, part],
+            dtype,
+            residual=piece,
+            field=field[channels],
+        )
     return result
 
 
-def _by_fft(layers: Layers, shift: Tensor, size: Size) -> Filter:
-    """Transform, shift, filter, ReLU and transform back, on complex numbers as pairs."""
-    height, width = size
+def _by_fft(layers: Layers, shift: Tensor, width: int) -> Filter:
+    """Transform, filter, ReLU and transform back, on complex numbers as pairs.
+
+    The maps have got the shift already, but for imaginary parts in the columns whose spectrum of
+    real maps is Hermitian.
+    """
     weight, bias = (
         f.to(shift.dtype)[..., None].expand(-1, -1, 2).contiguous() for f in layers.filters
     )
-    columns = width // 2 + 1
-    pair_shift = shift.view(2, -1).T.repeat(1, columns).view(-1, 1, columns, 2)
+    imaginary = shift[1].flatten()[:, None]
+    columns = (0,) if width % 2 else (0, width // 2)
 
-    def filtered(sides: Sides, planes: slice) -> Sides:
-        spectrum = torch.fft.rfft2(unfold(sides[0], sides[1], height), norm="ortho")
+    def filtered(hidden: Tensor, planes: slice) -> Tensor:
+        spectrum = torch.fft.rfft2(hidden, norm="ortho")
         pairs = torch.view_as_real(spectrum)
-        pairs += pair_shift[planes]
+        for column in columns:
+            pairs[:, :, :, column, 1] += imaginary[planes]
         torch.addcmul(bias, pairs, weight, out=pairs).relu_()
-        return fold(spectrum_to_maps(spectrum, width))
+        return spectrum_to_maps(spectrum, width)
 
     return filtered
 
 
 def _by_planes(layers: Layers, shift: Tensor, size: Size, form: str) -> Filter:
-    """The same for real transforms, and the Fourier transform by matrix products."""
+    """The same with a shift, for real transforms and the Fourier transform by matrix products."""
     weight, bias = (f.to(shift.dtype) for f in layers.filters)
-    shifts = shift[:, None, None].chunk(layers.transform.parts)
+    shifts = shift.flatten(1)[..., None, None]
 
-    def filtered(sides: Sides, planes: slice) -> Sides:
-        parts = layers.to_planes(sides, size, form)
+    def filtered(hidden: Tensor, planes: slice) -> Tensor:
+        parts = layers.to_planes(hidden, form)
         for part, added in zip(parts, shifts, strict=True):
             part += added[planes]
             torch.addcmul(bias, part, weight, out=part).relu_()
-        return layers.to_sides(parts, size, form)
+        return layers.to_maps(parts, size, form)
 
     return filtered

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from ..transforms import FourierTransform, Transform
 from ..transforms.base import Size
-from .planes import of_constants, to_planes, to_sides
+from .planes import of_constants, to_maps, to_planes
 
 Tensors = tuple[Tensor, ...]
 
@@ -49,15 +49,13 @@ class Layers:
         )
         return reduce, promote
 
-    def to_planes(self, sides: Tensors, size: Size, form: str) -> Tensors:
+    def to_planes(self, maps: Tensor, form: str) -> Tensors:
         """Parts of the transform of hidden maps.
 
         Parameters
         ----------
-        sides : tuple of Tensor
-            Of the maps: both for the Fourier transform, for others the one that is the map.
-        size : (int, int)
-            (H, W).
+        maps : Tensor
+            (N, K, H, W).
         form : {"fft", "separable", "dense"}
             Of the Fourier transform, see `planes`.
 
@@ -67,17 +65,14 @@ class Layers:
             (N, K, Hs, Ws) for every part.
         """
         if isinstance(self.transform, FourierTransform):
-            return to_planes((sides[0], sides[1]), size[0], form)
-        return (self.transform(sides[0])[:, 0],)
+            return to_planes(maps, form)
+        return (self.transform(maps)[:, 0],)
 
-    def to_sides(self, planes: Tensors, size: Size, form: str) -> Tensors:
-        """Sides of the maps with such parts; the inverse of `to_planes` but for a factor `parts`.
-
-        It doubles the Fourier transform's, as `mirror.fold` does.
-        """
+    def to_maps(self, planes: Tensors, size: Size, form: str) -> Tensor:
+        """Maps of size (H, W) with such parts; the inverse of `to_planes`."""
         if isinstance(self.transform, FourierTransform):
-            return to_sides((planes[0], planes[1]), size[1], form)
-        return (self.transform.inverse(planes[0][:, None], size),)
+            return to_maps((planes[0], planes[1]), size[1], form)
+        return self.transform.inverse(planes[0][:, None], size)
 
     def field(self, shift: Tensor, size: Size) -> Tensor:
         """First rows of the map whose planes have the same value at all frequencies.

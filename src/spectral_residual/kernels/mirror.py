@@ -4,9 +4,6 @@ The mirror image of a map u is ``u(-n)``, indices modulo H and W. The sides of u
 and ``u(n) - u(-n)``, are even and odd, so that rows 0 to H // 2 determine the others. For real u
 the Fourier transform of the former is real and that of the latter imaginary: what is to become
 the real part of a spectrum only has to be computed from even maps, at half of the positions.
-
-Sides are folded and unfolded in derivatives too, but for row 0 and, for even H, row H / 2, whose
-mirror images lie in themselves: these differ between `unfold` and the transpose of `fold`.
 """
 
 from __future__ import annotations
@@ -54,8 +51,8 @@ def unfold(even: Tensor, odd: Tensor, height: int) -> Tensor:
     return torch.cat((even + odd, _rows_below(even, odd, height)), dim=2)
 
 
-def unfold_into(out: Tensor, even: Tensor, odd: Tensor, residual: Tensor) -> None:
-    """Write the result of `unfold`, added to a residual.
+def unfold_into(out: Tensor, even: Tensor, odd: Tensor, residual: Tensor | None = None) -> None:
+    """Write the result of `unfold`, added to a residual if there is one.
 
     Parameters
     ----------
@@ -63,42 +60,17 @@ def unfold_into(out: Tensor, even: Tensor, odd: Tensor, residual: Tensor) -> Non
         (N, C, H, W), overwritten.
     even, odd : Tensor
         As in `unfold`; `even` is overwritten.
-    residual : Tensor
+    residual : Tensor, optional
         (N, C, H, W).
     """
     rows = even.shape[2]
     below = _rows_below(even, odd, out.shape[2])
-    torch.add(residual[:, :, :rows], even.add_(odd), out=out[:, :, :rows])
-    torch.add(residual[:, :, rows:], below, out=out[:, :, rows:])
-
-
-def transpose_unfold(maps: Tensor) -> tuple[Tensor, Tensor]:
-    """Transpose of `unfold` as a linear function: gradients of sides from that of maps."""
-    even, odd = fold(maps)
-    for row in _own_mirrors(maps.shape[2]):
-        even[:, :, row] = odd[:, :, row] = maps[:, :, row]
-    return even, odd
-
-
-def add_own_mirrors(out: Tensor, even: Tensor, odd: Tensor, height: int) -> None:
-    """Add, in place, what the transpose of `fold` has and `unfold` has not.
-
-    Parameters
-    ----------
-    out : Tensor
-        Result of `unfold`, (N, C, H, W), or `even` before that.
-    even, odd : Tensor
-        Gradients of the result of `fold`, (N, C, H // 2 + 1, W).
-    height : int
-        H.
-    """
-    for row in _own_mirrors(height):
-        out[:, :, row] += (even[:, :, row] - odd[:, :, row]).flip(2).roll(1, dims=2)
-
-
-def _own_mirrors(height: int) -> tuple[int, ...]:
-    """Rows whose mirror images lie in themselves."""
-    return (0,) if height % 2 else (0, height // 2)
+    if residual is None:
+        torch.add(even, odd, out=out[:, :, :rows])
+        out[:, :, rows:] = below
+    else:
+        torch.add(residual[:, :, :rows], even.add_(odd), out=out[:, :, :rows])
+        torch.add(residual[:, :, rows:], below, out=out[:, :, rows:])
 
 
 def _rows_below(even: Tensor, odd: Tensor, height: int) -> Tensor:

@@ -1,13 +1,13 @@
-"""The Fourier transform between sides of hidden maps and planes of a spectrum.
+"""The Fourier transform between hidden maps and planes of a spectrum.
 
 The numbers are those of `FourierTransform`, computed in one of three forms:
 
 ``"fft"``
-    `torch.fft` on whole maps.
+    `torch.fft`.
 ``"separable"``
-    Products with cosine and sine matrices over H and over W, on half of the rows.
+    Products with cosine and sine matrices over H and over W, on the sides of the maps.
 ``"dense"``
-    One product with a matrix over all positions, for small maps.
+    One product for each side with a matrix over its positions, for small maps.
 
 The inverse of the transform multiplies columns by `column_weights` and applies the transposed
 transform. So each direction is, up to weights, the derivative of the other, which spares the
@@ -26,53 +26,52 @@ from torch.autograd import Function
 from ..transforms.base import Size
 from ..transforms.fourier import column_weights, waves
 from .grouped import chunks
-from .mirror import add_own_mirrors, fold, transpose_unfold, unfold
+from .mirror import fold, unfold
 
 FORMS = ("fft", "separable", "dense")
 
 Pair = tuple[Tensor, Tensor]
 
 
-def to_planes(sides: Pair, height: int, form: str) -> Pair:
+def to_planes(maps: Tensor, form: str) -> Pair:
     """Real and imaginary parts of the transform.
 
     Parameters
     ----------
-    sides : (Tensor, Tensor)
-        Even and odd maps, (N, K, H // 2 + 1, W), float32 or float64.
-    height : int
-        H.
+    maps : Tensor
+        (N, K, H, W), float32 or float64.
     form : {"fft", "separable", "dense"}
         See the module.
 
     Returns
     -------
     (Tensor, Tensor)
-        (N, K, H, W // 2 + 1) each: transforms of the sums of both maps.
+        (N, K, H, W // 2 + 1) each.
     """
     if form == "fft":
-        real, imag = _ToPlanes.apply(*sides, height, False)
+        real, imag = _ToPlanes.apply(maps, False)
         return real, imag
-    even, odd = sides
-    size = height, even.shape[3]
-    rows = column_weights(height, even)
+    even, odd = fold(maps)
+    size = height, width = maps.shape[2], maps.shape[3]
+    # Every row stands for its mirror image too, and a side is twice the part of the map.
+    rows = column_weights(height, maps) / 2
     if form == "dense":
-        cos, sin = _dense_waves(size, even)
-        rows = rows.repeat_interleave(size[1])
+        cos, sin = _dense_waves(size, maps)
+        rows = rows.repeat_interleave(width)
         planes = even.flatten(2) @ (cos * rows).mT, odd.flatten(2) @ (-sin * rows).mT
     else:
-        cos_h, sin_h, cos_w, sin_w = _separable_waves(size, even)
+        cos_h, sin_h, cos_w, sin_w = _separable_waves(size, maps)
         cos_h, sin_h = cos_h * rows, sin_h * rows
         planes = (
             cos_h @ (even @ cos_w.mT) - sin_h @ (even @ sin_w.mT),
             -(sin_h @ (odd @ cos_w.mT) + cos_h @ (odd @ sin_w.mT)),
         )
-    real, imag = (plane.view(*even.shape[:2], height, -1) for plane in planes)
+    real, imag = (plane.view(*maps.shape[:3], -1) for plane in planes)
     return real, imag
 
 
-def to_sides(planes: Pair, width: int, form: str) -> Pair:
-    """Sides of the inverse transform.
+def to_maps(planes: Pair, width: int, form: str) -> Tensor:
+    """Inverse transform.
 
     Parameters
     ----------
@@ -85,29 +84,29 @@ def to_sides(planes: Pair, width: int, form: str) -> Pair:
 
     Returns
     -------
-    (Tensor, Tensor)
-        (N, K, H // 2 + 1, W) each: the result of `fold`.
+    Tensor
+        (N, K, H, W).
     """
     if form == "fft":
-        even, odd = _ToSides.apply(*planes, width, False)
-        return even, odd
+        maps: Tensor = _ToMaps.apply(*planes, width, False)
+        return maps
     real, imag = planes
     height = real.shape[2]
-    twice = 2 * column_weights(width, real)
+    columns = column_weights(width, real)
     if form == "dense":
         cos, sin = _dense_waves((height, width), real)
-        columns = twice.repeat(height)[:, None]
+        columns = columns.repeat(height)[:, None]
         sides = real.flatten(2) @ (cos * columns), imag.flatten(2) @ (-sin * columns)
     else:
         cos_h, sin_h, cos_w, sin_w = _separable_waves((height, width), real)
         cos_h, sin_h = cos_h.mT, sin_h.mT
-        cos_w, sin_w = cos_w * twice[:, None], sin_w * twice[:, None]
+        cos_w, sin_w = cos_w * columns[:, None], sin_w * columns[:, None]
         sides = (
             cos_h @ (real @ cos_w) - sin_h @ (real @ sin_w),
             -(sin_h @ (imag @ cos_w) + cos_h @ (imag @ sin_w)),
         )
     even, odd = (side.view(*real.shape[:2], -1, width) for side in sides)
-    return even, odd
+    return unfold(even, odd, height)
 
 
 def spectrum_to_maps(spectrum: Tensor, width: int) -> Tensor:
@@ -171,19 +170,16 @@ def _dense_waves(size: Size, like: Tensor) -> Pair:
 
 
 class _ToPlanes(Function):
-    """`to_planes` by FFT or, if `transposed`, the transpose of `to_sides`."""
+    """`to_planes` by FFT or, if `transposed`, the transpose of `to_maps`."""
 
     @staticmethod
-    def forward(even: Tensor, odd: Tensor, height: int, transposed: bool) -> Pair:
-        samples, count, _, width = even.shape
-        real = even.new_empty(samples, count, height, width // 2 + 1)
+    def forward(maps: Tensor, transposed: bool) -> Pair:
+        samples, count, height, width = maps.shape
+        real = maps.new_empty(samples, count, height, width // 2 + 1)
         imag = torch.empty_like(real)
-        weights = column_weights(width, even)
-        for some in chunks(even, count):
-            maps = unfold(even[some], odd[some], height)
-            if transposed:
-                add_own_mirrors(maps, even[some], odd[some], height)
-            spectrum = torch.fft.rfft2(maps, norm="ortho")
+        weights = column_weights(width, maps)
+        for some in chunks(maps, count):
+            spectrum = torch.fft.rfft2(maps[some], norm="ortho")
             if transposed:
                 spectrum *= weights
             real[some], imag[some] = spectrum.real, spectrum.imag
@@ -191,36 +187,33 @@ class _ToPlanes(Function):
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Pair) -> None:
-        even, _, _, ctx.transposed = inputs
-        ctx.width = even.shape[3]
+        maps, ctx.transposed = inputs
+        ctx.width = maps.shape[3]
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, None, None]:
-        return *_ToSides.apply(*gradients, ctx.width, not ctx.transposed), None, None
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        return _ToMaps.apply(*gradients, ctx.width, not ctx.transposed), None
 
 
-class _ToSides(Function):
-    """`to_sides` by FFT or, if `transposed`, the transpose of `to_planes`."""
+class _ToMaps(Function):
+    """`to_maps` by FFT or, if `transposed`, the transpose of `to_planes`."""
 
     @staticmethod
-    def forward(real: Tensor, imag: Tensor, width: int, transposed: bool) -> Pair:
+    def forward(real: Tensor, imag: Tensor, width: int, transposed: bool) -> Tensor:
         samples, count, height, _ = real.shape
-        even = real.new_empty(samples, count, height // 2 + 1, width)
-        odd = torch.empty_like(even)
+        maps = real.new_empty(samples, count, height, width)
         weights = column_weights(width, real)
-        for some in chunks(even, count):
+        for some in chunks(maps, count):
             spectrum = torch.complex(real[some], imag[some])
             if transposed:
                 spectrum /= weights
-            maps = spectrum_to_maps(spectrum, width)
-            even[some], odd[some] = transpose_unfold(maps) if transposed else fold(maps)
-        return even, odd
+            maps[some] = spectrum_to_maps(spectrum, width)
+        return maps
 
     @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Pair) -> None:
-        real, _, _, ctx.transposed = inputs
-        ctx.height = real.shape[2]
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        _, _, _, ctx.transposed = inputs
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, None, None]:
-        return *_ToPlanes.apply(*gradients, ctx.height, not ctx.transposed), None, None
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None, None]:
+        return *_ToPlanes.apply(gradient, not ctx.transposed), None, None

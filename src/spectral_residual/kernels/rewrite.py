@@ -54,11 +54,11 @@ def rewritten_block(x: Tensor, layers: Layers, form: str) -> Tensor:
         size = (x.shape[2], x.shape[3])
         parts = layers.transform.parts
         reduce, promote = layers.grouped_weights(computing_dtype(x))
-        sides, x = reduce_maps(x, reduce / parts, dtype)
-        planes = layers.to_planes(sides, size, form)
+        hidden, x = reduce_maps(x, reduce / parts, dtype)
+        planes = layers.to_planes(hidden, form)
         planes = normalised_filter(planes, layers.bn1, *layers.filters)
         scale, shift = convolved_statistics(planes, promote, layers.bn2)
-        sides = layers.to_sides(planes, size, form)
+        hidden = layers.to_maps(planes, size, form)
         promote = promote * (layers.alpha * scale)[..., None] / parts
         field = layers.field(layers.alpha * shift, size)
-        return promote_maps(sides, promote, field, x, dtype)
+        return promote_maps(hidden, promote, field, x, dtype)
