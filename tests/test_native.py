@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from functools import partial
 
 import pytest
 import torch
@@ -16,7 +17,7 @@ needs_compiler = pytest.mark.skipif(
 )
 
 # Rows and columns around the size of a vector (8 doubles, 16 floats), a block and a band.
-SIZES = [(1, 1), (1, 6), (7, 1), (2, 2), (6, 9), (5, 8), (4, 17), (33, 18), (64, 48), (3, 300)]
+SIZES = [(1, 1), (1, 6), (7, 1), (2, 2), (6, 9), (5, 8), (4, 17), (33, 18), (64, 48), (3, 700)]
 LAYOUTS = {
     "contiguous": lambda x: x,
     "channels_last": lambda x: x.contiguous(memory_format=torch.channels_last),
@@ -48,8 +49,8 @@ def test_product_and_both_derivatives(size, dtype, limit, outputs, inputs):
         found = torch.full_like(expected, float("nan"))
         native.mix_into(found, maps, weight, None, None)
         of_maps = torch.full_like(maps, float("nan"))
-        native.mix_into(of_maps, gradient, weight.mT, None, None)
-        of_weight = native.outer(gradient, maps, 2)
+        of_weight = native.derive(of_maps, gradient, maps, weight, None)
+        assert torch.equal(of_weight, native.derive(None, gradient, maps, weight, None))
     assert relative(found, expected) <= limit
     assert relative(of_maps, maps.grad) <= limit
     assert relative(of_weight, weight.grad, scale=(size[0] * size[1]) ** 0.5) <= limit
@@ -82,7 +83,13 @@ def test_memory_layouts_of_the_derivative_by_the_weight(of_maps, of_gradient):
     maps, gradient = LAYOUTS[of_maps](maps), LAYOUTS[of_gradient](gradient)
     weight.requires_grad_()
     mixing.mix(maps, weight, torch.float64).backward(gradient)
-    assert relative(native.outer(gradient, maps, 2), weight.grad) <= 1e-14
+    with torch.no_grad():
+        residual = random_maps(14, (9, 19), seed=5)
+        of_maps = torch.full_like(maps, float("nan"))
+        of_weight = native.derive(of_maps, gradient, maps, weight, residual)
+        expected = residual + mixing.mix(gradient, weight.mT, torch.float64)
+    assert relative(of_weight, weight.grad) <= 1e-14
+    assert relative(of_maps, expected) <= 1e-14
 
 
 @needs_compiler
@@ -96,11 +103,16 @@ def test_half_precision_is_rounded_once(of_maps, of_out):
     exact = residual.double() + mixing.mix(maps.double(), weight.double(), torch.float64)
     rounding = 2**-8 if of_out == torch.bfloat16 else 1e-6
     assert ((out.double() - exact).abs() <= rounding * exact.abs() + 1e-5).all()
-    of_weight = native.outer(residual, maps, 2)
+    of_maps = torch.empty_like(maps)
+    of_weight = native.derive(of_maps, residual, maps, weight, None)
     assert of_weight.dtype == torch.float32
     weight = weight.double().requires_grad_()
     mixing.mix(maps.double(), weight, torch.float64).backward(residual.double())
     assert relative(of_weight.double(), weight.grad) <= 1e-6
+    expected = mixing.mix(residual.double(), weight.detach().mT, torch.float64)
+    assert relative(of_maps.double(), expected) <= (
+        2**-8 if of_maps.dtype == torch.bfloat16 else 1e-6
+    )
 
 
 @needs_compiler
@@ -127,7 +139,9 @@ def test_threads_do_not_change_products():
             out = torch.empty_like(gradient)
             native.mix_into(out, maps, weight, None, None)
             products.append(out)
-            derivatives.append([native.outer(gradient, maps, 2) for _ in range(2)])
+            derivatives.append(
+                [native.derive(None, gradient, maps, weight, None) for _ in range(2)]
+            )
     finally:
         torch.set_num_threads(threads)
     assert all(torch.equal(out, products[0]) for out in products)

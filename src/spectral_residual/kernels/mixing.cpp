@@ -5,10 +5,11 @@
 //     out = residual + first row + unfold(even_weight * s, odd_weight * d),
 //     s(n) = u(n) + u(-n),   d(n) = u(n) - u(-n),   unfold(e, o)(n) = e(n) + o(n),
 //
-// which needs products at half of the rows only, since e is even and o is odd. `outer` is the
-// derivative by the weights; the derivative by u is `mix` with transposed weights.
+// which needs products at half of the rows only, since e is even and o is odd. The derivative by u
+// is the same with transposed weights, and the derivative by the weights needs the same s and d of
+// the gradient, so that one function does it all.
 //
-// Both work on bands: some rows and their mirror images with all channels of a group, few enough
+// It works on bands: some rows and their mirror images with all channels of a group, few enough
 // for the second level of the cache. `mixing.py` has the same in PyTorch.
 
 #include <algorithm>
@@ -19,7 +20,7 @@
 namespace {
 
 // Positions of a band; its buffers are filled up to whole blocks.
-constexpr int64_t BAND = 256, BLOCK = 32;
+constexpr int64_t BAND = 512, BLOCK = 32, AHEAD = 2;
 
 struct bfloat16 {
   uint16_t bits;
@@ -126,6 +127,19 @@ inline void in_vectors(int64_t width, Piece piece) {
   if (j < width) piece(width - LANES, Lanes{});
 }
 
+// Ask for a band of one channel and its mirror image, with neighbouring positions side by side, as
+// they lie too far from those of the channel before to be expected.
+template <typename T>
+inline void prefetch(const T* channel, const Band& band) {
+  constexpr int64_t LINE = 64 / sizeof(T);
+  const T* upper = channel + band.upper(0);
+  const T* lower = channel + band.lower(band.rows - 1);
+  for (int64_t j = 0; j < band.count(); j += LINE) {
+    __builtin_prefetch(upper + j);
+    __builtin_prefetch(lower + j);
+  }
+}
+
 // Sums and differences of a band with its mirror image.
 template <typename T, typename F>
 void fold(const Maps<const T>& maps, const Band& band, const Sides<F>& sides) {
@@ -150,7 +164,8 @@ void fold(const Maps<const T>& maps, const Band& band, const Sides<F>& sides) {
       }
     return;
   }
-  for (int64_t c = 0; c < sides.channels; ++c)
+  for (int64_t c = 0; c < sides.channels; ++c) {
+    if (c + AHEAD < sides.channels) prefetch(maps.data + (c + AHEAD) * jump, band);
     for (int64_t row = 0; row < band.rows; ++row) {
       const T* __restrict a = maps.data + c * jump + band.upper(row);
       const T* __restrict b = maps.data + c * jump + band.lower(row);
@@ -165,6 +180,7 @@ void fold(const Maps<const T>& maps, const Band& band, const Sides<F>& sides) {
         }
       });
     }
+  }
 }
 
 // Sum of an even and an odd band on its rows, their difference on the mirrored rows, plus residual.
@@ -176,33 +192,43 @@ void unfold(const Sides<F>& sides, const Band& band, const Maps<const T>& residu
   const int64_t more_step = RESIDUAL ? residual.position() : 0;
   const int64_t more_jump = RESIDUAL ? residual.channel() : 0;
   auto sum = [](F value, const T* more, int64_t i) { return RESIDUAL ? value + F(more[i]) : value; };
-  for (int64_t row = 0; row < band.rows; ++row) {
-    const int64_t upper = band.upper(row), lower = band.lower(row);
-    for (int64_t j = 0; step != 1 && j < width; ++j) {
-      const F* __restrict even = sides.even + row * width + j;
-      const F* __restrict odd = sides.odd + row * width + j;
-      const int64_t below = lower + (width - j) % width;
-      T* __restrict a = out.data + (upper + j) * step;
-      T* __restrict b = out.data + below * step;
-      const T* __restrict more_a = residual.data + (upper + j) * more_step;
-      const T* __restrict more_b = residual.data + below * more_step;
-      for (int64_t c = 0; c < sides.channels; ++c)
-        a[c * jump] = sum(even[c * sides.distance] + odd[c * sides.distance], more_a, c * more_jump);
-      for (int64_t c = 0; upper != lower && c < sides.channels; ++c)
-        b[c * jump] = sum(even[c * sides.distance] - odd[c * sides.distance], more_b, c * more_jump);
+  if (step != 1) {
+    for (int64_t row = 0; row < band.rows; ++row)
+      for (int64_t j = 0; j < width; ++j) {
+        const F* __restrict even = sides.even + row * width + j;
+        const F* __restrict odd = sides.odd + row * width + j;
+        const int64_t above = band.upper(row) + j, below = band.lower(row) + (width - j) % width;
+        T* __restrict a = out.data + above * step;
+        T* __restrict b = out.data + below * step;
+        const T* __restrict more_a = residual.data + above * more_step;
+        const T* __restrict more_b = residual.data + below * more_step;
+        for (int64_t c = 0; c < sides.channels; ++c)
+          a[c * jump] =
+              sum(even[c * sides.distance] + odd[c * sides.distance], more_a, c * more_jump);
+        if (band.is_own_mirror(row)) continue;
+        for (int64_t c = 0; c < sides.channels; ++c)
+          b[c * jump] =
+              sum(even[c * sides.distance] - odd[c * sides.distance], more_b, c * more_jump);
+      }
+    return;
+  }
+  for (int64_t c = 0; c < sides.channels; ++c) {
+    if (c + AHEAD < sides.channels) {
+      prefetch(out.data + (c + AHEAD) * jump, band);
+      if (RESIDUAL) prefetch(residual.data + (c + AHEAD) * more_jump, band);
     }
-    for (int64_t c = 0; step == 1 && c < sides.channels; ++c) {
+    for (int64_t row = 0; row < band.rows; ++row) {
       const F* __restrict even = sides.even + c * sides.distance + row * width;
       const F* __restrict odd = sides.odd + c * sides.distance + row * width;
-      T* __restrict a = out.data + c * jump + upper;
-      T* __restrict b = out.data + c * jump + lower;
-      const T* __restrict more_a = residual.data + c * more_jump + upper;
-      const T* __restrict more_b = residual.data + c * more_jump + lower;
+      T* __restrict a = out.data + c * jump + band.upper(row);
+      T* __restrict b = out.data + c * jump + band.lower(row);
+      const T* __restrict more_a = residual.data + c * more_jump + band.upper(row);
+      const T* __restrict more_b = residual.data + c * more_jump + band.lower(row);
       a[0] = sum(even[0] + odd[0], more_a, 0);
       in_vectors<LANES>(width, [=](int64_t j, auto count) {
         for (int64_t i = j; i < j + count; ++i) a[i] = sum(even[i] + odd[i], more_a, i);
       });
-      if (upper == lower) continue;
+      if (band.is_own_mirror(row)) continue;
       b[0] = sum(even[0] - odd[0], more_b, 0);
       in_vectors<LANES>(width, [=](int64_t j, auto count) {
         for (int64_t i = j; i < j + count; ++i)
@@ -276,76 +302,71 @@ void add_outer(const F* left, int64_t outputs, const F* right, int64_t inputs, i
     }
 }
 
+// Halve rows that are their own mirror images: both halves of them are the same products.
+template <typename F>
+void halve_own_mirrors(const Sides<F>& sides, const Band& band) {
+  for (int64_t row = 0; row < band.rows; ++row)
+    for (int64_t c = 0; band.is_own_mirror(row) && c < sides.channels; ++c)
+      for (int64_t j = row * band.width; j < (row + 1) * band.width; ++j) {
+        sides.even[c * sides.distance + j] /= 2;
+        sides.odd[c * sides.distance + j] /= 2;
+      }
+}
+
+// Products of `in` go to `out`, if it has data. If `other` has data, maps with the channels of
+// `out`, `outer` gets the sums over positions of products of `in` and `other`, (2, groups, inputs,
+// outputs): if `in` is the gradient of a convolution of `other`, its derivative by the weights.
 template <typename Tin, typename Tout, typename F>
 void mix(const Sizes& sizes, const Maps<const Tin>& in, const F* weight,
          const Maps<const Tout>& residual, const F* first_row, const Maps<Tout>& out,
-         int threads) {
-  const Bands bands(sizes);
-  const int64_t groups = sizes.groups, inputs = sizes.inputs, outputs = sizes.outputs;
-  const int64_t tasks = sizes.samples * groups * bands.count;
-#pragma omp parallel num_threads(threads)
-  {
-    const Workspace<F> work(sizes, bands.distance());
-#pragma omp for schedule(static)
-    for (int64_t task = 0; task < tasks; ++task) {
-      const Band band = bands[task % bands.count];
-      const int64_t group = task / bands.count % groups, sample = task / bands.count / groups;
-      const F* even_weight = weight + group * sizes.weights();
-      const F* odd_weight = even_weight + groups * sizes.weights();
-      fold(in.at(sample, group * inputs), band, work.inputs);
-      multiply(even_weight, outputs, inputs, work.inputs.even, bands.distance(), band.count(),
-               work.outputs.even);
-      multiply(odd_weight, outputs, inputs, work.inputs.odd, bands.distance(), band.count(),
-               work.outputs.odd);
-      // Row 0 is its own mirror image, so that what is added to `even` is added once.
-      if (first_row && band.first == 0)
-        for (int64_t c = 0; c < outputs; ++c)
-          for (int64_t j = 0; j < sizes.width; ++j)
-            work.outputs.even[c * bands.distance() + j] +=
-                first_row[(group * outputs + c) * sizes.width + j];
-      const Maps<Tout> target = out.at(sample, group * outputs);
-      if (residual.data)
-        unfold<true>(work.outputs, band, residual.at(sample, group * outputs), target);
-      else
-        unfold<false>(work.outputs, band, residual, target);
-    }
-  }
-}
-
-template <typename Tleft, typename Tright, typename F>
-void outer(const Sizes& sizes, const Maps<const Tleft>& left, const Maps<const Tright>& right,
-           F* result, int threads) {
+         const Maps<const Tout>& other, F* outer, int threads) {
   const Bands bands(sizes);
   const int64_t groups = sizes.groups, inputs = sizes.inputs, outputs = sizes.outputs;
   const int64_t tasks = sizes.samples * groups * bands.count, half = groups * sizes.weights();
+  const int64_t distance = bands.distance();
   // One sum for each thread, added up in order: the same result in every run.
   std::vector<std::vector<F>> sums(threads);
 #pragma omp parallel for schedule(static, 1) num_threads(threads)
   for (int thread = 0; thread < threads; ++thread) {
-    sums[thread].resize(2 * half);
-    const Workspace<F> work(sizes, bands.distance());
+    const Workspace<F> work(sizes, distance);
+    if (other.data) sums[thread].resize(2 * half);
     for (int64_t task = tasks * thread / threads; task < tasks * (thread + 1) / threads; ++task) {
       const Band band = bands[task % bands.count];
       const int64_t group = task / bands.count % groups, sample = task / bands.count / groups;
-      fold(right.at(sample, group * inputs), band, work.inputs);
-      fold(left.at(sample, group * outputs), band, work.outputs);
-      // Both halves of a row that is its own mirror image are the same products.
-      for (int64_t row = 0; row < band.rows; ++row)
-        for (int64_t c = 0; band.is_own_mirror(row) && c < outputs; ++c)
-          for (int64_t j = row * sizes.width; j < (row + 1) * sizes.width; ++j) {
-            work.outputs.even[c * bands.distance() + j] /= 2;
-            work.outputs.odd[c * bands.distance() + j] /= 2;
-          }
-      F* found = sums[thread].data() + group * sizes.weights();
-      add_outer(work.outputs.even, outputs, work.inputs.even, inputs, bands.distance(),
-                band.count(), found);
-      add_outer(work.outputs.odd, outputs, work.inputs.odd, inputs, bands.distance(), band.count(),
-                found + half);
+      fold(in.at(sample, group * inputs), band, work.inputs);
+      if (out.data) {
+        const F* even_weight = weight + group * sizes.weights();
+        const F* odd_weight = even_weight + half;
+        multiply(even_weight, outputs, inputs, work.inputs.even, distance, band.count(),
+                 work.outputs.even);
+        multiply(odd_weight, outputs, inputs, work.inputs.odd, distance, band.count(),
+                 work.outputs.odd);
+        // Row 0 is its own mirror image, so that what is added to `even` is added once.
+        if (first_row && band.first == 0)
+          for (int64_t c = 0; c < outputs; ++c)
+            for (int64_t j = 0; j < sizes.width; ++j)
+              work.outputs.even[c * distance + j] +=
+                  first_row[(group * outputs + c) * sizes.width + j];
+        const Maps<Tout> target = out.at(sample, group * outputs);
+        if (residual.data)
+          unfold<true>(work.outputs, band, residual.at(sample, group * outputs), target);
+        else
+          unfold<false>(work.outputs, band, residual, target);
+      }
+      if (other.data) {
+        halve_own_mirrors(work.inputs, band);
+        fold(other.at(sample, group * outputs), band, work.outputs);
+        F* found = sums[thread].data() + group * sizes.weights();
+        add_outer(work.inputs.even, inputs, work.outputs.even, outputs, distance, band.count(),
+                  found);
+        add_outer(work.inputs.odd, inputs, work.outputs.odd, outputs, distance, band.count(),
+                  found + half);
+      }
     }
   }
-  std::fill(result, result + 2 * half, F(0));
+  if (other.data) std::fill(outer, outer + 2 * half, F(0));
   for (const auto& some : sums)
-    for (int64_t i = 0; i < 2 * half; ++i) result[i] += some[i];
+    for (size_t i = 0; i < some.size(); ++i) outer[i] += some[i];
 }
 
 enum Type { FLOAT32, FLOAT64, BFLOAT16 };
@@ -369,30 +390,19 @@ void with_types(int first, int second, Run run) {
 
 extern "C" {
 
-// Residual, of the type of `out`, and first row may be null.
+// Residual, first row, `out` and `other` may be null; all but the first row have the type of `out`.
 void srl_mix(const int64_t* sizes, int in_type, const void* in, const int64_t* in_distances,
              const void* weight, const void* residual, const int64_t* residual_distances,
              const void* first_row, int out_type, void* out, const int64_t* out_distances,
-             int threads) {
+             const void* other, const int64_t* other_distances, void* outer, int threads) {
   with_types(in_type, out_type, [=](auto source, auto target, auto compute) {
     using Tin = decltype(source);
     using Tout = decltype(target);
     using F = decltype(compute);
     mix<Tin, Tout, F>(*(const Sizes*)sizes, {(const Tin*)in, in_distances}, (const F*)weight,
                       {(const Tout*)residual, residual_distances}, (const F*)first_row,
-                      {(Tout*)out, out_distances}, threads);
-  });
-}
-
-void srl_outer(const int64_t* sizes, int left_type, const void* left,
-               const int64_t* left_distances, int right_type, const void* right,
-               const int64_t* right_distances, void* result, int threads) {
-  with_types(left_type, right_type, [=](auto first, auto second, auto compute) {
-    using Tleft = decltype(first);
-    using Tright = decltype(second);
-    using F = decltype(compute);
-    outer<Tleft, Tright, F>(*(const Sizes*)sizes, {(const Tleft*)left, left_distances},
-                            {(const Tright*)right, right_distances}, (F*)result, threads);
+                      {(Tout*)out, out_distances}, {(const Tout*)other, other_distances},
+                      (F*)outer, threads);
   });
 }
 }

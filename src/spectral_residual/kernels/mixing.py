@@ -98,38 +98,48 @@ def mix_into(
             torch.add(added, found[0], out=out[some, channels])
 
 
-def outer(left: Tensor, right: Tensor, shape: torch.Size, dtype: torch.dtype) -> Tensor:
-    """Derivative of `mix` by its weight.
+def derive(
+    of_maps: Tensor | None,
+    gradient: Tensor,
+    maps: Tensor,
+    weight: Tensor,
+    dtype: torch.dtype,
+    *,
+    residual: Tensor | None = None,
+) -> Tensor:
+    """Derivatives of `mix`, without recording them for autograd.
 
     Parameters
     ----------
-    left : Tensor
-        Gradient of the result, (N, groups * outputs, H, W).
-    right : Tensor
-        Maps, (N, groups * inputs, H, W).
-    shape : torch.Size
-        Of the weight.
-    dtype : torch.dtype
-        Of the factors of products.
+    of_maps : Tensor or None
+        Gradient by the maps to write, (N, groups * inputs, H, W); None if it is not needed.
+    gradient : Tensor
+        Of the result, (N, groups * outputs, H, W).
+    maps, weight, dtype
+        See `mix`.
+    residual : Tensor, optional
+        Added to `of_maps`, of its shape and dtype.
 
     Returns
     -------
     Tensor
-        (parts, groups, outputs, inputs), at least float32.
+        Gradient by the weight, of its shape and dtype.
     """
-    parts, groups, outputs, inputs = shape
-    if parts == 2 and native.takes(left, right):
-        return native.outer(left, right, groups)
-    result = left.new_zeros(shape, dtype=torch.promote_types(dtype, torch.float32))
-    for some, part in chunks(left if outputs > inputs else right, groups):
-        lefts = _sides(left[some, planes_of(part, outputs)], parts)
+    parts, groups, outputs, inputs = weight.shape
+    if parts == 2 and dtype == weight.dtype and native.takes(gradient, maps):
+        return native.derive(of_maps, gradient, maps, weight, residual)
+    if of_maps is not None:
+        mix_into(of_maps, gradient, weight.mT, dtype, residual=residual)
+    of_weight = torch.zeros_like(weight)
+    for some, part in chunks(gradient if outputs > inputs else maps, groups):
+        lefts = _sides(gradient[some, planes_of(part, outputs)], parts)
         if parts == 2:
-            _halve_own_mirrors(lefts, left.shape[2])
-        rights = _sides(right[some, planes_of(part, inputs)], parts)
+            _halve_own_mirrors(lefts, maps.shape[2])
+        rights = _sides(maps[some, planes_of(part, inputs)], parts)
         count = part.stop - part.start
-        for found, a, b in zip(result, lefts, rights, strict=True):
-            found[part] += grouped_outer_product(a.to(dtype), b.to(dtype), count)
-    return result
+        for found, left, right in zip(of_weight, lefts, rights, strict=True):
+            found[part] += grouped_outer_product(left.to(dtype), right.to(dtype), count)
+    return of_weight
 
 
 def padded(field: Tensor, height: int) -> Tensor:

@@ -30,7 +30,6 @@ _SOURCE = Path(__file__).with_name("mixing.cpp")
 _FLAGS = ("-std=c++17", "-O3", "-march=native", "-fPIC", "-fopenmp", "-Wno-psabi")
 _TYPES = {torch.float32: 0, torch.float64: 1, torch.bfloat16: 2}
 _SECONDS = 120
-_CONTIGUOUS = torch.contiguous_format
 
 
 def unavailable_reason() -> str | None:
@@ -70,65 +69,78 @@ def mix_into(
     first_row : Tensor or None
         Added to the first row of every map, (groups * outputs, 1, W).
     """
-    _, groups, outputs, inputs = weight.shape
-    compute = _computing(maps)
-    weight = weight.to(compute).contiguous()
-    maps = _regular(maps)
-    first_row = None if first_row is None else first_row.to(compute).contiguous()
-    target = out if _is_regular(out) else torch.empty_like(out, memory_format=_CONTIGUOUS)
-    if residual is not None:
-        residual = _regular(residual)
-        if _distances(target)[2] == 1 != _distances(residual)[2]:
-            residual = residual.contiguous()
-    _library().srl_mix(
-        _sizes(maps, groups, outputs, inputs),
-        _TYPES[maps.dtype],
-        maps.data_ptr(),
-        _distances(maps),
-        weight.data_ptr(),
-        None if residual is None else residual.data_ptr(),
-        None if residual is None else _distances(residual),
-        None if first_row is None else first_row.data_ptr(),
-        _TYPES[target.dtype],
-        target.data_ptr(),
-        _distances(target),
-        torch.get_num_threads(),
-    )
-    if target is not out:
-        out.copy_(target)
+    _call(maps, weight, out, residual=residual, first_row=first_row)
 
 
-def outer(left: Tensor, right: Tensor, groups: int) -> Tensor:
-    """Derivative of `mix_into` by its weight.
+def derive(
+    of_maps: Tensor | None, gradient: Tensor, maps: Tensor, weight: Tensor, residual: Tensor | None
+) -> Tensor:
+    """Derivatives of the convolution that `mix_into` computes.
 
     Parameters
     ----------
-    left : Tensor
-        Gradient of the result, (N, groups * outputs, H, W).
-    right : Tensor
-        Maps, (N, groups * inputs, H, W).
-    groups : int
+    of_maps : Tensor or None
+        Gradient by the maps to write, (N, groups * inputs, H, W); None if it is not needed.
+    gradient : Tensor
+        Of the result, (N, groups * outputs, H, W).
+    maps : Tensor
+        (N, groups * inputs, H, W).
+    weight : Tensor
+        (2, groups, outputs, inputs).
+    residual : Tensor or None
+        Added to `of_maps`, of its shape and dtype, which is that of `maps`.
 
     Returns
     -------
     Tensor
-        (2, groups, outputs, inputs), at least float32.
+        Gradient by the weight, at least float32.
     """
-    left, right = _regular(left), _regular(right)
-    outputs, inputs = left.shape[1] // groups, right.shape[1] // groups
-    result = left.new_empty(2, groups, outputs, inputs, dtype=_computing(left))
-    _library().srl_outer(
-        _sizes(left, groups, outputs, inputs),
-        _TYPES[left.dtype],
-        left.data_ptr(),
-        _distances(left),
-        _TYPES[right.dtype],
-        right.data_ptr(),
-        _distances(right),
-        result.data_ptr(),
+    of_weight = gradient.new_empty(weight.shape, dtype=_computing(gradient))
+    _call(gradient, weight.mT, of_maps, residual=residual, other=maps, outer=of_weight)
+    return of_weight
+
+
+def _call(
+    maps: Tensor,
+    weight: Tensor,
+    out: Tensor | None,
+    *,
+    residual: Tensor | None = None,
+    first_row: Tensor | None = None,
+    other: Tensor | None = None,
+    outer: Tensor | None = None,
+) -> None:
+    """Call `srl_mix`, which names these things, with copies of what it cannot take as it is."""
+    compute = _computing(maps)
+    sizes = (ctypes.c_int64 * 6)(maps.shape[0], *weight.shape[1:], *maps.shape[2:])
+    weight = weight.to(compute).contiguous()
+    maps = _regular(maps)
+    first_row = None if first_row is None else first_row.to(compute).contiguous()
+    other = None if other is None else _regular(other)
+    target = out
+    if out is not None and not _is_regular(out):
+        target = torch.empty_like(out, memory_format=torch.contiguous_format)
+    if residual is not None and target is not None:
+        residual = _regular(residual)
+        if _distances(target)[2] == 1 != _distances(residual)[2]:
+            residual = residual.contiguous()
+    like_out = target if other is None else other
+    _library().srl_mix(
+        sizes,
+        _TYPES[maps.dtype],
+        maps.data_ptr(),
+        _distances(maps),
+        weight.data_ptr(),
+        *_pointers(residual),
+        None if first_row is None else first_row.data_ptr(),
+        _TYPES[maps.dtype if like_out is None else like_out.dtype],
+        *_pointers(target),
+        *_pointers(other),
+        None if outer is None else outer.data_ptr(),
         torch.get_num_threads(),
     )
-    return result
+    if out is not None and target is not None and target is not out:
+        out.copy_(target)
 
 
 def _computing(maps: Tensor) -> torch.dtype:
@@ -146,16 +158,15 @@ def _regular(maps: Tensor) -> Tensor:
     return maps if _is_regular(maps) else maps.contiguous()
 
 
-def _sizes(maps: Tensor, groups: int, outputs: int, inputs: int) -> ctypes.Array[ctypes.c_int64]:
-    samples, _, height, width = maps.shape
-    return (ctypes.c_int64 * 6)(samples, groups, outputs, inputs, height, width)
-
-
 def _distances(maps: Tensor) -> ctypes.Array[ctypes.c_int64]:
     """Of samples, channels and positions, in elements."""
     height, width = maps.shape[2:]
     position = maps.stride(3) if width > 1 else maps.stride(2) if height > 1 else 1
     return (ctypes.c_int64 * 3)(maps.stride(0), maps.stride(1), position)
+
+
+def _pointers(maps: Tensor | None) -> tuple[int | None, ctypes.Array[ctypes.c_int64] | None]:
+    return (None, None) if maps is None else (maps.data_ptr(), _distances(maps))
 
 
 def _library() -> ctypes.CDLL:
@@ -187,9 +198,8 @@ def _load() -> ctypes.CDLL | str:
         return f"native kernels could not be made: {error}"
     integer, pointer = ctypes.c_int, ctypes.c_void_p
     maps: tuple[Any, ...] = (integer, pointer, pointer)
-    library.srl_mix.argtypes = (pointer, *maps, *(pointer,) * 4, *maps, integer)
-    library.srl_outer.argtypes = (pointer, *maps, *maps, pointer, integer)
-    library.srl_mix.restype = library.srl_outer.restype = None
+    library.srl_mix.argtypes = (pointer, *maps, *(pointer,) * 4, *maps, *(pointer,) * 3, integer)
+    library.srl_mix.restype = None
     return library
 
 

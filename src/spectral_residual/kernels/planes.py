@@ -180,9 +180,11 @@ class _ToPlanes(Function):
         weights = column_weights(width, maps)
         for some in chunks(maps, count):
             spectrum = torch.fft.rfft2(maps[some], norm="ortho")
-            if transposed:
-                spectrum *= weights
-            real[some], imag[some] = spectrum.real, spectrum.imag
+            for part, target in ((spectrum.real, real[some]), (spectrum.imag, imag[some])):
+                if transposed:
+                    torch.mul(part, weights, out=target)
+                else:
+                    target.copy_(part)
         return real, imag
 
     @staticmethod
@@ -202,11 +204,12 @@ class _ToMaps(Function):
     def forward(real: Tensor, imag: Tensor, width: int, transposed: bool) -> Tensor:
         samples, count, height, _ = real.shape
         maps = real.new_empty(samples, count, height, width)
-        weights = column_weights(width, real)
+        weights = 1 / column_weights(width, real)
         for some in chunks(maps, count):
-            spectrum = torch.complex(real[some], imag[some])
             if transposed:
-                spectrum /= weights
+                spectrum = torch.complex(real[some] * weights, imag[some] * weights)
+            else:
+                spectrum = torch.complex(real[some], imag[some])
             maps[some] = spectrum_to_maps(spectrum, width)
         return maps
 

@@ -15,7 +15,7 @@ from torch.autograd import Function
 
 from ..transforms.base import computing_dtype, full_precision
 from .again import differentiate_again, is_traced
-from .mixing import mix, mix_into, outer, padded
+from .mixing import derive, mix, mix_into, padded
 
 
 def reduce_maps(x: Tensor, weight: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
@@ -101,12 +101,8 @@ class _Reduce(Function):
             if torch.is_grad_enabled():
                 plain = partial(_reduce_plainly, dtype=ctx.dtype)
                 return *differentiate_again(plain, (x, weight), (of_hidden, of_residual)), None
-            of_x = of_weight = None
-            if ctx.needs_input_grad[0]:
-                of_x = torch.empty_like(x)
-                mix_into(of_x, of_hidden, weight.mT, ctx.dtype, residual=of_residual)
-            if ctx.needs_input_grad[1]:
-                of_weight = outer(of_hidden, x, weight.shape, ctx.dtype)
+            of_x = torch.empty_like(x) if ctx.needs_input_grad[0] else None
+            of_weight = derive(of_x, of_hidden, x, weight, ctx.dtype, residual=of_residual)
         return of_x, of_weight, None
 
 
@@ -135,7 +131,6 @@ class _Promote(Function):
                 of_branch = gradient.to(hidden.dtype)
                 return gradient, *differentiate_again(plain, ctx.saved_tensors, (of_branch,)), None
             of_hidden = torch.empty_like(hidden)
-            mix_into(of_hidden, gradient, weight.mT, ctx.dtype)
-            of_weight = outer(gradient, hidden, weight.shape, ctx.dtype)
+            of_weight = derive(of_hidden, gradient, hidden, weight, ctx.dtype)
             of_field = gradient[:, :, : field.shape[1]].sum(0, dtype=field.dtype)
         return gradient, of_hidden, of_weight, of_field, None
