@@ -1,30 +1,48 @@
-"""``srl bench``: time and peak memory of all blocks, side by side."""
+"""``srl bench``: time and peak memory of all blocks, or of whole networks, side by side."""
 
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import importlib.util
 import math
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
-from .measure import DTYPES, FEWEST_ROUNDS, MODES, measure_blocks
+from .measure import DTYPES, MODES, Measurements, measure_blocks
+from .network_rows import PLAIN, load_networks
+from .networks import measure_networks
+from .ratios import Pair, check_pairs, known_pairs, parse_pair
 from .report import BenchReport, Change, check_comparable, compare, read_report
-from .rows import Row, load_rows, select_rows
+from .rounds import FEWEST_ROUNDS
+from .rows import Named, load_rows, select_rows, with_batch
+from .text import to_text
 
-_DESCRIPTION = """Milliseconds and peak memory of every block, side by side in interleaved rounds:
-forward, and forward + backward, each as a ratio to copying the input once. Exits with 1 if
+_BLOCKS = """Milliseconds and peak memory of every block, side by side in interleaved rounds:
+forward, and forward + backward. Each is told as a ratio too: to copying the input once, to other
+blocks (--ratio), and to the same block on a quarter of the positions (growth). Exits with 1 if
 --compare finds a ratio that is worse."""
+
+_MORE = "Whole networks with blocks and without: srl bench networks --help"
+
+_NETWORKS = """Milliseconds and peak memory of pose networks with blocks and without, side by side
+in interleaved rounds. SimpleBaseline-ResNet-50 at 384x288: forward. A ResNet-18 cut after res3 at
+128x96, batches of 32, in float32 and with bfloat16 autocast: a training step, which is forward,
+loss, backward and optimiser. Each is told as a ratio too: to the network without blocks, and to
+other blocks (--ratio). Exits with 1 if --compare finds a ratio that is worse."""
+
+_BLOCK_PAIRS = [("srl-fft", other) for other in ("srl-fft-reference", "a2", "non-local")]
+_NETWORK_PAIRS = [("srl-fft", other) for other in (PLAIN, "a2", "non-local")]
+
+Show = Callable[[float], None]
 
 
 def main(arguments: list[str]) -> int:
-    """Run ``srl bench``.
+    """Run ``srl bench`` or ``srl bench networks``.
 
     Parameters
     ----------
@@ -41,41 +59,98 @@ def main(arguments: list[str]) -> int:
     ValueError, FileNotFoundError
         For values that no run can be made with; before anything is measured.
     """
-    options = _parser().parse_args(arguments)
+    if arguments[:1] == ["networks"]:
+        return _networks(_network_parser().parse_args(arguments[1:]))
+    return _blocks(_block_parser().parse_args(arguments))
+
+
+def _blocks(options: argparse.Namespace) -> int:
     _check_numbers(options)
     device = _device(options.device)
     rows = select_rows(load_rows(options.rows), _names(options.blocks), _names(options.sizes))
     if options.batch is not None:
-        rows = [dataclasses.replace(row, batch=options.batch) for row in rows]
-    stored = None if options.compare is None else read_report(options.compare)
-    if stored is not None:
-        check_comparable(stored, device.type, options.dtype)
-    _check_outputs(options)
-
-    report = _measure(rows, device, options)
-    if options.json == "-":
-        sys.stdout.write(report.to_json())
-    else:
-        print(report.to_text())
-    if options.json not in (None, "-"):
-        Path(options.json).write_text(report.to_json(), encoding="utf-8")
+        rows = with_batch(rows, options.batch)
+    pairs = _pairs(options.ratio, _BLOCK_PAIRS, rows)
+    stored = _stored(options.compare, "blocks", device, options.dtype)
+    _check_folder(options.json)
+    _check_plot(options.plot)
+    report = _measure(
+        "blocks",
+        lambda show: measure_blocks(
+            rows,
+            device=device,
+            dtype=DTYPES[options.dtype],
+            modes=MODES if options.mode == "both" else (options.mode,),
+            rounds=options.rounds,
+            budget=options.budget,
+            progress=show,
+        ),
+        device=device,
+        dtype=options.dtype,
+        threads=options.threads,
+        pairs=pairs,
+    )
+    code = _finish(report, stored, options)
     if options.plot is not None:
         from .plot import plot_report
 
         plot_report(report, options.plot)
-    if stored is None:
-        return 0
-    changes = compare(report, stored, options.tolerance)
-    print(_verdict(changes, report, stored, options.tolerance), file=sys.stderr)
-    return int(any(change.worse for change in changes))
+    return code
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="srl bench", description=_DESCRIPTION)
+def _networks(options: argparse.Namespace) -> int:
+    _check_numbers(options)
+    device = _device(options.device)
+    names = _names(options.blocks)
+    rows = select_rows(
+        load_networks(options.rows), [*names, PLAIN] if names else [], _names(options.sizes)
+    )
+    pairs = _pairs(options.ratio, _NETWORK_PAIRS, rows)
+    stored = _stored(options.compare, "networks", device, None)
+    _check_folder(options.json)
+    report = _measure(
+        "networks",
+        lambda show: measure_networks(
+            rows, device=device, rounds=options.rounds, budget=options.budget, progress=show
+        ),
+        device=device,
+        dtype=None,
+        threads=options.threads,
+        pairs=pairs,
+    )
+    return _finish(report, stored, options)
+
+
+def _block_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="srl bench", description=_BLOCKS, epilog=_MORE)
     add = parser.add_argument
-    add("--device", choices=("cpu", "cuda"), default="cpu", help="default: cpu")
-    add("--dtype", choices=tuple(DTYPES), default="float32", help="default: float32")
+    add("--blocks", metavar="NAMES", help="only rows of these names, separated by commas")
+    add("--sizes", metavar="SIZES", help="only these sizes, e.g. 64x48,4x28x28")
+    add("--batch", type=int, metavar="N", help="batch size of all rows (default: as in the rows)")
     add("--mode", choices=(*MODES, "both"), default="both", help="default: both")
+    add("--dtype", choices=tuple(DTYPES), default="float32", help="default: float32")
+    _add_common(parser, _BLOCK_PAIRS)
+    add("--plot", type=Path, metavar="FILE", help="draw the ratios to copying into bench.png, say")
+    return parser
+
+
+def _network_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="srl bench networks", description=_NETWORKS)
+    add = parser.add_argument
+    add(
+        "--blocks",
+        metavar="NAMES",
+        help="only the networks without blocks and with these, separated by commas",
+    )
+    add("--sizes", metavar="SIZES", help="only these input sizes, e.g. 128x96")
+    _add_common(parser, _NETWORK_PAIRS)
+    return parser
+
+
+def _add_common(parser: argparse.ArgumentParser, pairs: Sequence[Pair]) -> None:
+    add = parser.add_argument
+    add("--rows", type=Path, metavar="FILE", help="rows to measure (default: the package's)")
+    add("--device", choices=("cpu", "cuda"), default="cpu", help="default: cpu")
     add("--threads", type=int, metavar="N", help="CPU threads (default: as PyTorch chooses)")
     add("--rounds", type=int, default=20, metavar="N", help="at most N rounds (default: 20)")
     add(
@@ -86,13 +161,21 @@ def _parser() -> argparse.ArgumentParser:
         help=f"start no further round once this time is used up, but run {FEWEST_ROUNDS} "
         "(default: 150)",
     )
-    add("--blocks", metavar="NAMES", help="only rows of these names, separated by commas")
-    add("--sizes", metavar="SIZES", help="only these sizes, e.g. 64x48,4x28x28")
-    add("--batch", type=int, metavar="N", help="batch size of all rows (default: as in the rows)")
-    add("--rows", type=Path, metavar="FILE", help="rows to measure (default: the package's)")
-    add("--json", metavar="FILE", help="write a JSON object; '-' prints it instead of the table")
-    add("--plot", type=Path, metavar="FILE", help="draw the ratios, e.g. into bench.png")
-    add("--compare", type=Path, metavar="FILE", help="compare with what --json has written once")
+    add(
+        "--ratio",
+        action="append",
+        metavar="ROW/ROW",
+        help="tell the ratio of the first row to the second on every input that has both: time, "
+        "as the median (quartiles) of the rounds' ratios, and peak memory; may be repeated "
+        f"(default, where there are such rows: {', '.join(map('/'.join, pairs))})",
+    )
+    add("--json", metavar="FILE", help="write a JSON object; '-' prints it instead of the tables")
+    add(
+        "--compare",
+        type=Path,
+        metavar="FILE",
+        help="compare all ratios but growth with those of a file that --json has written",
+    )
     add(
         "--tolerance",
         type=float,
@@ -100,14 +183,13 @@ def _parser() -> argparse.ArgumentParser:
         metavar="T",
         help="a ratio is worse if it exceeds (1 + T) times the stored one (default: 0.25)",
     )
-    return parser
 
 
 def _check_numbers(options: argparse.Namespace) -> None:
     if options.rounds < FEWEST_ROUNDS:
         raise ValueError(f"--rounds must be {FEWEST_ROUNDS} or more, got {options.rounds}")
     for name in ("threads", "batch"):
-        value = getattr(options, name)
+        value = getattr(options, name, None)
         if value is not None and value < 1:
             raise ValueError(f"--{name} must be positive, got {value}")
     if not options.budget > 0:
@@ -126,40 +208,76 @@ def _names(text: str | None) -> list[str]:
     return [name.strip() for name in text.split(",") if name.strip()] if text else []
 
 
-def _check_outputs(options: argparse.Namespace) -> None:
+def _pairs(asked: list[str] | None, default: Sequence[Pair], rows: Sequence[Named]) -> list[Pair]:
+    if asked is None:
+        return known_pairs(default, rows)
+    pairs = [parse_pair(text) for text in asked]
+    check_pairs(pairs, rows)
+    return pairs
+
+
+def _stored(
+    path: Path | None, kind: str, device: torch.device, dtype: str | None
+) -> BenchReport | None:
+    if path is None:
+        return None
+    stored = read_report(path)
+    check_comparable(stored, kind, device.type, dtype)
+    return stored
+
+
+def _check_folder(path: str | Path | None) -> None:
     """Raise now what would otherwise be raised after minutes of measuring."""
-    files = [options.plot, Path(options.json) if options.json not in (None, "-") else None]
-    for path in files:
-        if path is not None and not path.parent.is_dir():
-            raise FileNotFoundError(f"no such folder for {path.name}: {path.parent}")
-    if options.plot is None:
+    if path not in (None, "-") and not Path(path).parent.is_dir():
+        raise FileNotFoundError(f"no such folder for {Path(path).name}: {Path(path).parent}")
+
+
+def _check_plot(path: Path | None) -> None:
+    if path is None:
         return
+    _check_folder(path)
     if importlib.util.find_spec("matplotlib") is None:
         raise ValueError("--plot needs matplotlib: pip install matplotlib")
-    if options.plot.suffix not in (".png", ".pdf", ".svg"):
-        raise ValueError(f"--plot needs a file .png, .pdf or .svg, got {options.plot}")
+    if path.suffix not in (".png", ".pdf", ".svg"):
+        raise ValueError(f"--plot needs a file .png, .pdf or .svg, got {path}")
 
 
-def _measure(rows: Sequence[Row], device: torch.device, options: argparse.Namespace) -> BenchReport:
-    threads = torch.get_num_threads()
+def _measure(
+    kind: str,
+    measure: Callable[[Show], Measurements],
+    *,
+    device: torch.device,
+    dtype: str | None,
+    threads: int | None,
+    pairs: Sequence[Pair],
+) -> BenchReport:
+    """Measure with a number of threads and a progress bar, which `measure` gets as a function."""
+    before = torch.get_num_threads()
     columns = (TextColumn("measuring"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
     try:
-        if options.threads is not None:
-            torch.set_num_threads(options.threads)
+        if threads is not None:
+            torch.set_num_threads(threads)
         with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
             task = bar.add_task("measuring", total=1.0)
-            measured = measure_blocks(
-                rows,
-                device=device,
-                dtype=DTYPES[options.dtype],
-                modes=MODES if options.mode == "both" else (options.mode,),
-                rounds=options.rounds,
-                budget=options.budget,
-                progress=lambda done: bar.update(task, completed=done),
-            )
-        return BenchReport.here(device, options.dtype, measured)
+            measured = measure(lambda done: bar.update(task, completed=done))
+        return BenchReport.here(device, dtype, measured, kind=kind, pairs=pairs)
     finally:
-        torch.set_num_threads(threads)
+        torch.set_num_threads(before)
+
+
+def _finish(report: BenchReport, stored: BenchReport | None, options: argparse.Namespace) -> int:
+    """Print and write the report, compare it with the stored one, and return the exit code."""
+    if options.json == "-":
+        sys.stdout.write(report.to_json())
+    else:
+        print(to_text(report))
+    if options.json not in (None, "-"):
+        Path(options.json).write_text(report.to_json(), encoding="utf-8")
+    if stored is None:
+        return 0
+    changes = compare(report, stored, options.tolerance)
+    print(_verdict(changes, report, stored, options.tolerance), file=sys.stderr)
+    return int(any(change.worse for change in changes))
 
 
 def _verdict(

@@ -1,26 +1,24 @@
-"""Time and peak memory of blocks, side by side in interleaved rounds.
+"""What is measured of blocks and networks, and the measuring of blocks.
 
-Rows with the same input form a group. In every round each group copies its input and runs each of
-its blocks in each mode once, in an order that is rotated by one place from round to round, so
-that a slow spell of the machine, or what the one before left in the caches, hits all alike. A
-visit repeats a call that is short until it has taken about 20 ms, and counts as its mean.
+Rows with the same input form a group. Every group has a base that all of its rows are compared
+with, in the same round: copying the input for blocks, the network without blocks for networks.
 """
 
 from __future__ import annotations
 
 import itertools
-import math
-import statistics
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from ..errors import unknown_name
-from .memory import peak_memory
-from .rows import Row
+from .network_rows import NetworkRow
+from .rounds import Clock, Job, Progress, Spread, check_rounds, measure_jobs
+from .rows import Row, group_rows
 
 MODES = ("inference", "training")
 COPY = "copy"
@@ -29,63 +27,46 @@ DTYPES = {
     "bfloat16": torch.bfloat16,
     "float16": torch.float16,
 }
-FEWEST_ROUNDS = 3
 
-_VISIT_SECONDS = 0.02
-_MOST_REPEATS = 200
-
-Clock = Callable[[], float]
-Progress = Callable[[float], None]
-
-
-@dataclass(frozen=True)
-class Spread:
-    """Median and quartiles over rounds."""
-
-    median: float
-    q1: float
-    q3: float
-
-    @classmethod
-    def of(cls, values: Sequence[float]) -> Spread:
-        """Spread of two values or more; quartiles interpolate between them."""
-        q1, median, q3 = statistics.quantiles(values, n=4, method="inclusive")
-        return cls(median, q1, q3)
+AnyModule = TypeVar("AnyModule", bound=nn.Module)
 
 
 @dataclass(frozen=True)
 class Measurement:
-    """What was measured of a block in one mode, or of copying its input.
+    """What was measured of a block or network in one mode, or of copying a block's input.
 
     Attributes
     ----------
-    row : Row
-        Block and input; ``block`` is ``"copy"`` for the copy.
+    row : Row or NetworkRow
+        What was measured; ``block`` is ``"copy"`` for the copy.
     mode : str
-        ``"inference"``: forward in evaluation mode without gradients; ``"training"``: forward
-        and backward in training mode, with gradients of the input and of all parameters;
-        ``"copy"``.
+        Of a block ``"inference"``: forward in evaluation mode without gradients;
+        ``"training"``: forward and backward in training mode, with gradients of the input and
+        of all parameters; ``"copy"``. Of a network `NetworkRow.mode`.
     milliseconds : Spread
         Time of one call.
     ratio : Spread
-        Time of one call by that of copying the input in the same round.
+        Time of one call by that of the group's base in the same round.
     peak_bytes : int
         Peak memory beyond input and parameters; see `peak_memory`.
     peak_ratio : float
-        The same by the bytes of the input.
+        The same by that of the base; for blocks that is the size of the input.
+    per_round : tuple of float
+        Milliseconds of one call, for every round.
     """
 
-    row: Row
+    row: Row | NetworkRow
     mode: str
     milliseconds: Spread
     ratio: Spread
     peak_bytes: int
     peak_ratio: float
+    per_round: tuple[float, ...]
 
 
 @dataclass(frozen=True)
 class Measurements:
-    """All measurements of a run: in the order of their groups, the copy first in each.
+    """All measurements of a run: in the order of their groups, the base first in each.
 
     Attributes
     ----------
@@ -101,26 +82,13 @@ class Measurements:
     rows: list[Measurement]
 
 
-@dataclass
-class Job:
-    """Something that is timed once in every round.
+@dataclass(frozen=True)
+class Entry:
+    """A row in one mode, and the job that runs it."""
 
-    Attributes
-    ----------
-    label : str
-        For error messages.
-    call : callable
-        What is timed.
-    repeats : int
-        Calls in one visit.
-    seconds : list of float
-        Time of one call, for every round.
-    """
-
-    label: str
-    call: Callable[[], object]
-    repeats: int = 1
-    seconds: list[float] = field(default_factory=list)
+    row: Row | NetworkRow
+    mode: str
+    job: Job
 
 
 def measure_blocks(
@@ -144,15 +112,8 @@ def measure_blocks(
         Where, and of which type weights and input are (there is no autocast).
     modes : sequence of str
         Of `MODES`.
-    rounds : int
-        Most rounds; at least 3.
-    budget : float
-        Seconds after which no further round starts, preparation included. Three rounds are
-        run in any case.
-    clock : callable
-        Current time in seconds.
-    progress : callable
-        Gets the fraction that is done, now and then.
+    rounds, budget, clock, progress
+        See `measure_jobs`.
 
     Returns
     -------
@@ -167,142 +128,90 @@ def measure_blocks(
     for mode in modes:
         if mode not in MODES:
             raise unknown_name("mode", mode, MODES)
-    if rounds < FEWEST_ROUNDS:
-        raise ValueError(f"rounds must be {FEWEST_ROUNDS} or more, got {rounds}")
-    if not rows:
+    check_rounds(rounds)
+    groups = [_block_entries(group, modes, device, dtype) for group in group_rows(rows)]
+    return measure_entries(
+        groups, device=device, rounds=rounds, budget=budget, clock=clock, progress=progress
+    )
+
+
+def measure_entries(
+    groups: Sequence[Sequence[Entry]],
+    *,
+    device: torch.device,
+    rounds: int,
+    budget: float,
+    clock: Clock,
+    progress: Progress,
+) -> Measurements:
+    """Measure groups of entries, the base first in each; see `measure_jobs`.
+
+    Raises
+    ------
+    ValueError
+        If there is no group, or a row does not fit in the GPU's memory.
+    """
+    if not groups:
         raise ValueError("there is no row to measure")
     start = clock()
-    synchronize = _synchronizer(device)
-    groups = [_Group(group, modes, device, dtype) for group in group_rows(rows)]
-    count = sum(len(group.jobs) for group in groups)
-    done = itertools.count(1)
-    for group in groups:
-        for job in group.jobs:
-            group.peaks.append(_prepare(job, device, clock, synchronize))
-            progress(next(done) / (count * (rounds + 1)))
-
-    def after_round(number: int) -> None:
-        progress(max((number + 1) / (rounds + 1), min(1.0, (clock() - start) / budget)))
-
-    finished = run_rounds(
-        [group.jobs for group in groups],
+    finished = measure_jobs(
+        [[entry.job for entry in group] for group in groups],
+        device=device,
         rounds=rounds,
-        deadline=start + budget,
+        budget=budget,
         clock=clock,
-        synchronize=synchronize,
-        after_round=after_round,
+        progress=progress,
     )
-    progress(1.0)
-    return Measurements(
-        finished, clock() - start, [row for group in groups for row in group.measurements()]
+    rows = [_measurement(entry, group[0].job) for group in groups for entry in group]
+    return Measurements(finished, clock() - start, rows)
+
+
+def _measurement(entry: Entry, base: Job) -> Measurement:
+    job = entry.job
+    per_round = tuple(1000 * seconds for seconds in job.seconds)
+    return Measurement(
+        entry.row,
+        entry.mode,
+        Spread.of(per_round),
+        Spread.of_ratio(job.seconds, base.seconds),
+        job.peak_bytes,
+        job.peak_bytes / base.peak_bytes,
+        per_round,
     )
 
 
-def group_rows(rows: Sequence[Row]) -> list[list[Row]]:
-    """Rows with the same input together, in the order of their first."""
-    groups: dict[tuple[int, ...], list[Row]] = {}
-    for row in rows:
-        groups.setdefault(row.input_shape, []).append(row)
-    return list(groups.values())
+def _block_entries(
+    rows: Sequence[Row], modes: Sequence[str], device: torch.device, dtype: torch.dtype
+) -> list[Entry]:
+    """Entries of the rows with one input: the copy, then every row in every mode."""
+    generator = torch.Generator().manual_seed(0)
+    first = rows[0]
+    shape = first.input_shape
+    x, gradient = (torch.randn(shape, generator=generator).to(device, dtype) for _ in range(2))
+    copy = Row(COPY, COPY, first.channels, first.shape, first.batch)
+    entries = [Entry(copy, COPY, Job(f"a copy of {shape}", x.clone))]
+    for row, mode in itertools.product(rows, modes):
+        block = wake(row.build).to(device, dtype)
+        make = training_step if mode == "training" else inference_step
+        label = f"{row.name} with input {shape} in mode {mode}"
+        entries.append(Entry(row, mode, Job(label, make(block, x, gradient))))
+    return entries
 
 
-def run_rounds(
-    groups: Sequence[Sequence[Job]],
-    *,
-    rounds: int,
-    deadline: float,
-    clock: Clock,
-    synchronize: Callable[[], None] = lambda: None,
-    after_round: Callable[[int], None] = lambda number: None,
-) -> int:
-    """Time the jobs of all groups once in every round.
-
-    Parameters
-    ----------
-    groups : sequence of sequence of Job
-        Within a group, round r starts with job r modulo their number; `Job.seconds` grows.
-    rounds : int
-        Most rounds.
-    deadline : float
-        Time on `clock` that rounds after the third must not pass, if they take no longer than
-        the longest so far.
-    clock, synchronize : callable
-        Current time in seconds; waits for the device.
-    after_round : callable
-        Gets the number of rounds that are finished.
-
-    Returns
-    -------
-    int
-        Rounds that were run.
-    """
-    longest = 0.0
-    for number in range(rounds):
-        start = clock()
-        if number >= FEWEST_ROUNDS and start + longest > deadline:
-            return number
-        for group in groups:
-            first = number % len(group)
-            for job in (*group[first:], *group[:first]):
-                job.seconds.append(_time(job, clock, synchronize))
-        longest = max(longest, clock() - start)
-        after_round(number + 1)
-    return rounds
-
-
-class _Group:
-    """Jobs of the rows with one input: the copy, then every row in every mode."""
-
-    def __init__(
-        self, rows: Sequence[Row], modes: Sequence[str], device: torch.device, dtype: torch.dtype
-    ) -> None:
-        generator = torch.Generator().manual_seed(0)
-        shape = rows[0].input_shape
-        self.input, gradient = (
-            torch.randn(shape, generator=generator).to(device, dtype) for _ in range(2)
-        )
-        copy = Row(COPY, COPY, rows[0].channels, rows[0].shape, rows[0].batch)
-        self.entries = [(copy, COPY), *itertools.product(rows, modes)]
-        self.peaks: list[int] = []
-        self.jobs: list[Job] = []
-        for row, mode in self.entries:
-            call: Callable[[], object] = self.input.clone
-            if mode != COPY:
-                block = build_awake(row).to(device, dtype)
-                make = training_step if mode == "training" else inference_step
-                call = make(block, self.input, gradient)
-            self.jobs.append(Job(f"{row.name} with input {shape} in mode {mode}", call))
-
-    def measurements(self) -> list[Measurement]:
-        size = self.input.numel() * self.input.element_size()
-        copy = self.jobs[0].seconds
-        return [
-            Measurement(
-                row,
-                mode,
-                Spread.of([1000 * s for s in job.seconds]),
-                Spread.of([s / c for s, c in zip(job.seconds, copy, strict=True)]),
-                peak,
-                peak / size,
-            )
-            for (row, mode), job, peak in zip(self.entries, self.jobs, self.peaks, strict=True)
-        ]
-
-
-def build_awake(row: Row) -> nn.Module:
-    """Block of a row with no parameter at zero, so that no part of it can be skipped.
+def wake(build: Callable[[], AnyModule]) -> AnyModule:
+    """Build a module with no parameter at zero, so that no part of it can be skipped.
 
     Blocks start as the identity, by a scale or weights of 0. They compute everything all the
     same, but a benchmark should not rely on it: parameters that are 0 throughout are drawn
-    between 0.1 and 1. Equal rows give equal blocks.
+    between 0.1 and 1. The same function gives equal modules.
     """
     with torch.random.fork_rng(devices=[]), torch.no_grad():
         torch.manual_seed(0)
-        block = row.build()
-        for parameter in block.parameters():
+        module = build()
+        for parameter in module.parameters():
             if not parameter.any():
                 parameter.uniform_(0.1, 1.0)
-    return block
+    return module
 
 
 def inference_step(block: nn.Module, x: Tensor, gradient: Tensor) -> Callable[[], object]:
@@ -331,35 +240,3 @@ def training_step(block: nn.Module, x: Tensor, gradient: Tensor) -> Callable[[],
         block.zero_grad(set_to_none=True)
 
     return step
-
-
-def _prepare(job: Job, device: torch.device, clock: Clock, synchronize: Callable[[], None]) -> int:
-    """Warm up, set the number of repeats, and return the peak memory of one call."""
-    try:
-        seconds = _time(job, clock, synchronize)
-        peak = peak_memory(job.call, device)
-        if seconds < _VISIT_SECONDS:
-            seconds = _time(job, clock, synchronize)
-    except torch.OutOfMemoryError as error:
-        raise ValueError(
-            f"{job.label} does not fit in the memory of {device}; leave it out by --blocks, "
-            f"--sizes or --rows, or choose a smaller batch: {error}"
-        ) from error
-    job.repeats = min(_MOST_REPEATS, math.ceil(_VISIT_SECONDS / max(seconds, 1e-9)))
-    return peak
-
-
-def _time(job: Job, clock: Clock, synchronize: Callable[[], None]) -> float:
-    """Seconds of one call, as the mean over ``job.repeats``."""
-    synchronize()
-    start = clock()
-    for _ in range(job.repeats):
-        job.call()
-    synchronize()
-    return (clock() - start) / job.repeats
-
-
-def _synchronizer(device: torch.device) -> Callable[[], None]:
-    if device.type == "cuda":
-        return lambda: torch.cuda.synchronize(device)
-    return lambda: None

@@ -10,7 +10,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from .measure import COPY, Measurement
-from .report import MODE_TITLES, BenchReport
+from .report import BenchReport
+from .text import MODE_TITLES
 
 # Okabe and Ito, "Color Universal Design", 2008, without yellow.
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
@@ -34,7 +35,7 @@ def plot_report(report: BenchReport, path: Path) -> None:
     blocks = [m for m in report.rows if m.mode != COPY]
     modes = list(dict.fromkeys(m.mode for m in blocks))
     names = list(dict.fromkeys(m.row.name for m in blocks))
-    inputs = list(dict.fromkeys(m.row.input_shape for m in blocks))
+    inputs = list(dict.fromkeys(m.row.group for m in blocks))
     height = 0.5 + 0.38 * len(names)
     figure = Figure(figsize=(1.6 + 4.4 * len(modes), 1.8 + 2 * height), layout="constrained")
     FigureCanvasAgg(figure)
@@ -58,13 +59,13 @@ def _draw(
     axes: Axes,
     shown: list[Measurement],
     names: list[str],
-    inputs: list[tuple[int, ...]],
+    inputs: list[str],
     *,
     memory: bool,
 ) -> None:
     step = _SPREAD_OF_INPUTS / max(1, len(inputs) - 1)
-    for index, shape in enumerate(inputs):
-        found = [m for m in shown if m.row.input_shape == shape]
+    for index, group in enumerate(inputs):
+        found = [m for m in shown if m.row.group == group]
         if memory:
             x = [m.peak_ratio for m in found]
             whiskers = None
@@ -84,7 +85,7 @@ def _draw(
             markersize=4,
             color=_COLOURS[index % len(_COLOURS)],
             marker=_MARKERS[index % len(_MARKERS)],
-            label=_label(found[0]),
+            label=group,
         )
     axes.set_xscale("log")
     axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
@@ -99,8 +100,3 @@ def _draw(
     axes.tick_params(axis="y", length=0)
     axes.spines[["top", "right"]].set_visible(False)
     axes.set_xlabel("peak memory / size of the input" if memory else "time / copying the input")
-
-
-def _label(measurement: Measurement) -> str:
-    row = measurement.row
-    return f"{row.batch} × {row.channels} channels, {row.size}"

@@ -1,23 +1,24 @@
-"""Report of a benchmark: text, JSON, and comparison with a stored one."""
+"""Report of a benchmark: JSON, and comparison with a stored one."""
 
 from __future__ import annotations
 
 import json
 import platform
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from .measure import COPY, Measurement, Measurements, Spread, group_rows
+from .measure import COPY, Measurement, Measurements
 from .memory import METHODS
+from .network_rows import NetworkRow
+from .ratios import Pair, growth, pair_ratios
+from .rounds import Spread
 from .rows import Row
 
-MODE_TITLES = {"inference": "forward", "training": "forward + backward"}
-
-Key = tuple[Any, ...]
+_ROWS: dict[str, type[Row] | type[NetworkRow]] = {"blocks": Row, "networks": NetworkRow}
 
 
 @dataclass(frozen=True)
@@ -26,12 +27,14 @@ class BenchReport:
 
     Attributes
     ----------
+    kind : str
+        ``"blocks"`` or ``"networks"``.
     device : str
         ``"cpu"`` or ``"cuda"``.
     device_name : str
         Name of the processor or GPU.
-    dtype : str
-        Type of weights and input.
+    dtype : str or None
+        Type of weights and input of blocks; None for networks, whose rows say their precision.
     torch_version : str
         Version of PyTorch.
     threads : int
@@ -40,23 +43,37 @@ class BenchReport:
         Rounds that medians and quartiles are taken over.
     seconds : float
         What the run has taken.
+    pairs : list of (str, str)
+        Rows whose ratios are told: names of numerator and denominator.
     rows : list of Measurement
-        The copies (``mode`` is ``"copy"``) and the blocks.
+        In the order of their groups, the base first in each: the copy (``mode`` is ``"copy"``)
+        or the network without blocks.
     """
 
+    kind: str
     device: str
     device_name: str
-    dtype: str
+    dtype: str | None
     torch_version: str
     threads: int
     rounds: int
     seconds: float
+    pairs: list[Pair]
     rows: list[Measurement]
 
     @classmethod
-    def here(cls, device: torch.device, dtype: str, measured: Measurements) -> BenchReport:
+    def here(
+        cls,
+        device: torch.device,
+        dtype: str | None,
+        measured: Measurements,
+        *,
+        kind: str = "blocks",
+        pairs: Sequence[Pair] = (),
+    ) -> BenchReport:
         """Report of what was just measured in this process."""
         return cls(
+            kind=kind,
             device=device.type,
             device_name=device_name(device),
             dtype=dtype,
@@ -64,29 +81,25 @@ class BenchReport:
             threads=torch.get_num_threads(),
             rounds=measured.rounds,
             seconds=measured.seconds,
+            pairs=list(pairs),
             rows=measured.rows,
         )
 
     def to_json(self) -> str:
-        """One JSON object; the fields of a row stand beside its measurements."""
-        values = {**vars(self), "memory": METHODS[self.device]}
-        values["rows"] = [_flat(row) for row in self.rows]
-        return json.dumps(values, indent=1) + "\n"
+        """One JSON object.
 
-    def to_text(self) -> str:
-        """Table for the terminal, one block of lines for each input."""
-        lines = [
-            f"{self.device_name}, torch {self.torch_version}, {self.dtype}, "
-            f"{self.threads} thread(s), {self.rounds} rounds in {self.seconds:.0f} s",
-            "ms: median (quartiles) of one call; x copy: time by that of copying the input once;",
-            "MiB: peak memory beyond input and parameters",
-        ]
-        for rows in group_rows([m.row for m in self.rows]):
-            lines += [
-                "",
-                *_table([m for m in self.rows if m.row.input_shape == rows[0].input_shape]),
-            ]
-        return "\n".join(lines)
+        The fields of a row stand beside its measurements. ``ratios`` holds the ratios of
+        `pairs`, see `PairRatio`, and ``growth`` that with the input, see `Growth`.
+        """
+        values: dict[str, Any] = {
+            **vars(self),
+            "memory": METHODS[self.device],
+            "ratios": [asdict(ratio) for ratio in pair_ratios(self.rows, self.pairs)],
+            "growth": [asdict(value) for value in growth(self.rows)],
+            "rows": [_flat(row) for row in self.rows],
+        }
+        lines = [f"{json.dumps(name)}: {_one_a_line(value)}" for name, value in values.items()]
+        return "{\n " + ",\n ".join(lines) + "\n}\n"
 
 
 @dataclass(frozen=True)
@@ -96,9 +109,10 @@ class Change:
     Attributes
     ----------
     label : str
-        Row, mode, and which ratio: ``"time"`` or ``"memory"``.
+        Row or pair of rows, input, mode, and which ratio: ``"time"`` or ``"memory"``.
     stored, now : float
-        Ratio to copying the input (time) or to its size (memory).
+        Ratio of a row to its base (copying the input, or the network without blocks), or of a
+        pair.
     worse : bool
         Whether it has grown by more than the tolerance.
     """
@@ -114,46 +128,55 @@ class Change:
 
 
 def compare(report: BenchReport, stored: BenchReport, tolerance: float) -> list[Change]:
-    """Compare the ratios of rows that both reports have.
+    """Compare the ratios of rows, and of pairs of rows, that both reports have.
 
     Parameters
     ----------
     report, stored : BenchReport
-        New and old.
+        New and old; the pairs are those of the new one.
     tolerance : float
         A ratio is worse if it is greater than ``(1 + tolerance)`` times the stored one.
 
     Returns
     -------
     list of Change
-        Time and memory of every common row, in the order of `report`.
+        Time and memory of every common row, in the order of `report`, then of every pair of
+        common rows.
 
     Raises
     ------
     ValueError
-        If the devices' types or the dtypes differ, or no row is in both.
+        If the reports are of another kind, of another type of device or of another dtype, or
+        have no row in common.
     """
-    check_comparable(stored, report.device, report.dtype)
-    old = {_key(row): row for row in stored.rows}
-    changes: list[Change] = []
-    for row in report.rows:
-        before = old.get(_key(row))
-        if row.mode == COPY or before is None:
-            continue
-        label = f"{row.row.name}, {row.row.channels} channels at {row.row.size}, {row.mode}"
-        for kind, was, now in (
-            ("time", before.ratio.median, row.ratio.median),
-            ("memory", before.peak_ratio, row.peak_ratio),
-        ):
-            changes.append(Change(f"{label}, {kind}", was, now, now > was * (1 + tolerance)))
-    if not changes:
+    check_comparable(stored, report.kind, report.device, report.dtype)
+    old = {_key(m): m for m in stored.rows}
+    common = [m for m in report.rows if _key(m) in old]
+    if all(m.mode == COPY for m in common):
         raise ValueError("the stored benchmark has none of the rows that were measured")
+    changes = []
+    for row in common:
+        if row.mode != COPY:
+            before = old[_key(row)]
+            label = f"{row.row.name}, {row.row.group}, {row.mode}"
+            was = before.ratio.median, before.peak_ratio
+            changes += _changes(label, was, (row.ratio.median, row.peak_ratio), tolerance)
+    ratios = pair_ratios(common, report.pairs)
+    ratios_before = pair_ratios([old[_key(m)] for m in common], report.pairs)
+    for ratio, ratio_before in zip(ratios, ratios_before, strict=True):
+        label = f"{ratio.numerator}/{ratio.denominator}, {ratio.group}, {ratio.mode}"
+        was = ratio_before.time.median, ratio_before.memory
+        changes += _changes(label, was, (ratio.time.median, ratio.memory), tolerance)
     return changes
 
 
-def check_comparable(stored: BenchReport, device: str, dtype: str) -> None:
-    """Raise ValueError if the stored report is of another type of device, or another dtype."""
-    for label, was, now in (("device", stored.device, device), ("dtype", stored.dtype, dtype)):
+def check_comparable(stored: BenchReport, kind: str, device: str, dtype: str | None) -> None:
+    """Raise ValueError if the stored report is of another kind, type of device, or dtype."""
+    for label, was, now in (
+        ("kind", stored.kind, kind),
+        ("device", stored.device, device),
+        ("dtype", stored.dtype, dtype),
+    ):
         if was != now:
             raise ValueError(f"the stored benchmark has {label} {was!r}, this one has {now!r}")
 
@@ -172,11 +195,15 @@ def read_report(path: Path) -> BenchReport:
         raise FileNotFoundError(f"no such stored benchmark: {path}")
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
-        rows = [_unflatten(row) for row in values.pop("rows")]
-        del values["memory"]
-        return BenchReport(**values, rows=rows)
-    except (json.JSONDecodeError, KeyError, TypeError, AttributeError) as error:
-        raise ValueError(f"{path} was not written by 'srl bench --json': {error!r}") from error
+        for name in ("memory", "ratios", "growth"):
+            del values[name]
+        rows = [_unflatten(row, _ROWS[values["kind"]]) for row in values.pop("rows")]
+        pairs = [(numerator, denominator) for numerator, denominator in values.pop("pairs")]
+        return BenchReport(**values, pairs=pairs, rows=rows)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError(
+            f"{path} was not written by this version of 'srl bench --json': {error!r}"
+        ) from error
 
 
 def device_name(device: torch.device) -> str:
@@ -191,45 +218,21 @@ def device_name(device: torch.device) -> str:
     return platform.processor() or platform.machine()
 
 
-def _table(measurements: Sequence[Measurement]) -> list[str]:
-    """Lines for the measurements of one input, the copy first."""
-    copy, *blocks = measurements
-    modes = list(dict.fromkeys(m.mode for m in blocks))
-    by_name: dict[str, dict[str, Measurement]] = {}
-    for m in blocks:
-        by_name.setdefault(m.row.name, {})[m.mode] = m
-    width = max(len("block"), *map(len, by_name))
-    head = f"{'block':{width}}"
-    for mode in modes:
-        head += f"  {MODE_TITLES[mode] + ' ms':>21}  {'x copy':>6}  {'MiB':>6}"
-    lines = [
-        f"{copy.row.channels} channels at {copy.row.size}, batch {copy.row.batch}: "
-        f"input {_mebibytes(copy.peak_bytes / copy.peak_ratio)} MiB, "
-        f"copy {_milliseconds(copy.milliseconds)} ms",
-        head,
+def _changes(
+    label: str, stored: tuple[float, float], now: tuple[float, float], tolerance: float
+) -> list[Change]:
+    """Changes of time and of memory."""
+    return [
+        Change(f"{label}, {kind}", was, new, new > was * (1 + tolerance))
+        for kind, was, new in zip(("time", "memory"), stored, now, strict=True)
     ]
-    for name, found in by_name.items():
-        line = f"{name:{width}}"
-        for mode in modes:
-            m = found[mode]
-            line += f"  {_milliseconds(m.milliseconds):>21}  {_digits(m.ratio.median):>6}"
-            line += f"  {_mebibytes(m.peak_bytes):>6}"
-        lines.append(line)
-    return lines
 
 
-def _milliseconds(spread: Spread) -> str:
-    return f"{_digits(spread.median)} ({_digits(spread.q1)}-{_digits(spread.q3)})"
-
-
-def _mebibytes(size: float) -> str:
-    return f"{size / 2**20:.1f}"
-
-
-def _digits(value: float) -> str:
-    """Three digits or so, without an exponent."""
-    decimals = 3 if value < 1 else 2 if value < 10 else 1 if value < 100 else 0
-    return f"{value:.{decimals}f}"
+def _one_a_line(value: object) -> str:
+    """JSON; of a list every item on a line of its own."""
+    if not isinstance(value, list):
+        return json.dumps(value)
+    return "[" + ",".join(f"\n  {json.dumps(item)}" for item in value) + "]"
 
 
 def _flat(measurement: Measurement) -> dict[str, Any]:
@@ -237,17 +240,16 @@ def _flat(measurement: Measurement) -> dict[str, Any]:
     return {**values.pop("row"), **values}
 
 
-def _unflatten(values: dict[str, Any]) -> Measurement:
-    row = {name: values.pop(name) for name in ("name", "block", "channels", "batch", "options")}
+def _unflatten(values: dict[str, Any], row_type: type[Row] | type[NetworkRow]) -> Measurement:
+    values = {name: tuple(v) if isinstance(v, list) else v for name, v in values.items()}
+    row = {field.name: values.pop(field.name) for field in fields(row_type)}
     return Measurement(
-        row=Row(shape=tuple(values.pop("shape")), **row),
+        row=row_type(**row),
         milliseconds=Spread(**values.pop("milliseconds")),
         ratio=Spread(**values.pop("ratio")),
         **values,
     )
 
 
-def _key(measurement: Measurement) -> Key:
-    row = measurement.row
-    options = json.dumps(row.options, sort_keys=True)
-    return (row.name, row.block, row.input_shape, options, measurement.mode)
+def _key(measurement: Measurement) -> str:
+    return json.dumps([asdict(measurement.row), measurement.mode], sort_keys=True)
