@@ -10,6 +10,7 @@ import torch
 
 from spectral_residual import create_block
 from spectral_residual.kernels import mixing, native
+from spectral_residual.kernels.native import build
 from srl_blocks import random_maps, relative, twins
 
 needs_compiler = pytest.mark.skipif(
@@ -152,9 +153,9 @@ def test_threads_do_not_change_products():
 
 @pytest.fixture
 def fresh_library():
-    native._load.cache_clear()
+    build._load.cache_clear()
     yield
-    native._load.cache_clear()
+    build._load.cache_clear()
 
 
 @pytest.mark.parametrize("training", [True, False])
@@ -188,7 +189,7 @@ def test_without_a_compiler_pytorch_does_it_and_says_why(variables, reason, monk
         monkeypatch.setenv(name, value)
     assert reason in native.unavailable_reason()
     block = create_block("srl-fft", 8, (20, 16), alpha=1.0).eval()
-    assert "convolutions in PyTorch" in block.explain()
+    assert "PyTorch alone" in block.explain()
     assert reason in block.explain()
     x = torch.randn(1, 8, 20, 16)
     with torch.no_grad():
@@ -203,8 +204,8 @@ def test_it_is_compiled_once(monkeypatch, tmp_path):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     assert native.unavailable_reason() is None
     (library,) = (tmp_path / "spectral_residual").iterdir()
-    monkeypatch.setattr(native, "_compile", None)
-    native._load.cache_clear()
+    monkeypatch.setattr(build, "_compile", None)
+    build._load.cache_clear()
     assert native.unavailable_reason() is None
     assert library.suffix == ".so"
-    assert "native convolutions" in create_block("srl-fft", 8, (20, 16)).explain()
+    assert "native kernels" in create_block("srl-fft", 8, (20, 16)).explain()

@@ -10,8 +10,9 @@ from typing import Any
 from torch import nn
 
 from ..errors import unknown_name
-from ..transforms import TRANSFORMS, FourierVolume, create_transform
+from ..transforms import TRANSFORMS, FourierVolume, Transform, create_transform
 from ..transforms.base import Size, check_size
+from ..transforms.fourier_modes import FourierModes
 from .checks import VideoSize, check_video_size
 from .compact_generalized import CompactGeneralizedBlock
 from .criss_cross import CrissCrossAttention, RecurrentCrissCrossBlock
@@ -30,19 +31,27 @@ MapSize = ImageSize | VideoSize
 Constructor = Callable[..., nn.Module]
 
 
+def _transform(name: str, size: ImageSize, modes: int | None) -> Transform:
+    return create_transform(name, size) if modes is None else FourierModes(modes)
+
+
 def _srl(transform: str) -> Constructor:
     @functools.wraps(SRLBlock, updated=())
-    def construct(channels: int, size: ImageSize, **options: Any) -> nn.Module:
-        return SRLBlock(channels, size, create_transform(transform, size), **options)
+    def construct(
+        channels: int, size: ImageSize, *, modes: int | None = None, **options: Any
+    ) -> nn.Module:
+        return SRLBlock(channels, size, _transform(transform, size, modes), **options)
 
     return construct
 
 
 def _srl_video(transform: str) -> Constructor:
     @functools.wraps(SRLVideoBlock, updated=())
-    def construct(channels: int, size: VideoSize, **options: Any) -> nn.Module:
+    def construct(
+        channels: int, size: VideoSize, *, modes: int | None = None, **options: Any
+    ) -> nn.Module:
         frames, height, width = size
-        spectral = create_transform(transform, (height, width))
+        spectral = _transform(transform, (height, width), modes)
         return SRLVideoBlock(channels, (height, width), spectral, frames=frames, **options)
 
     return construct
@@ -97,7 +106,9 @@ def create_block(name: str, channels: int, size: Size, **options: Any) -> nn.Mod
         blocks and ``gfnet`` have weights that depend on it.
     **options
         Keyword-only arguments of the block's class, e.g. for `SRLBlock`: ``reduction``,
-        ``groups``, ``kernel_size``, ``order``, ``alpha``, ``spread``.
+        ``groups``, ``kernel_size``, ``order``, ``alpha``, ``spread``. ``srl-fft`` also takes
+        ``modes``, an odd number m: only the lowest m x m frequencies are kept (`FourierModes`),
+        so that neither the weights nor the work between the transforms depend on the map's size.
 
     Returns
     -------
@@ -149,7 +160,14 @@ def check_options(name: str, options: dict[str, Any], *, video: bool = False) ->
     parameters = inspect.signature(constructor).parameters.values()
     keywords = [p.name for p in parameters if p.kind is inspect.Parameter.KEYWORD_ONLY]
     known = [keyword for keyword in keywords if keyword != "frames"]  # T of the size
+    if name == "srl-fft":
+        known.append("modes")
     for option in options:
+        if option == "modes" and option not in known and name.startswith("srl-"):
+            raise ValueError(
+                "modes is an option of the two-dimensional Fourier transform, expected block "
+                f"'srl-fft', got {name!r} with the transform {name.removeprefix('srl-')!r}"
+            )
         if option not in known:
             raise unknown_name(f"option of block {name!r}", option, known)
 

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from ..errors import unknown_name
 from ..transforms.base import Size, computing_dtype, full_precision
 from .checks import Shape, check_feature_map, check_positive, divide, fold_frames
+from .fused import add_residual, convolve_together
 
 KERNELS = ("rbf", "dot_product")
 
@@ -113,12 +114,12 @@ class CompactGeneralizedBlock(nn.Module):
         check_feature_map(tuple(x.shape), self.channels, videos=True)
         positions = fold_frames(x)
         convs = (self.theta, self.phi, self.g)
-        theta, phi, g = (self._group_vectors(conv(positions)) for conv in convs)
+        theta, phi, g = map(self._group_vectors, convolve_together(positions, convs))
         with full_precision(x.device):
             y = polynomial_attention(theta, phi, g, self.coefficients)
             y = y.unflatten(2, (-1, *positions.shape[2:])).flatten(1, 2)
             branch = self.norm(self.out(y.to(self.out.weight.dtype)))
-        return x + branch.to(x.dtype).reshape(x.shape)
+        return add_residual(x, branch, self.norm)
 
     def _group_vectors(self, y: Tensor) -> Tensor:
         """(N, c, H, W) to (N, groups, L), in float32 at least."""

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import math
 
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..transforms.base import Size
 from .checks import Shape, check_feature_map, divide, fold_frames
+from .fused import add_residual, convolve_together, is_channels_last, is_plain, joint_weight
 
 
 class DoubleAttentionBlock(nn.Module):
@@ -66,13 +68,21 @@ class DoubleAttentionBlock(nn.Module):
         """
         check_feature_map(tuple(x.shape), self.channels, videos=True)
         positions = fold_frames(x)
-        z = double_attention(
-            self.features(positions).flatten(2),
-            self.gather(positions).flatten(2),
-            self.distribute(positions).flatten(2),
-        )
-        branch = self.out(z.unflatten(2, positions.shape[2:]))
-        return x + branch.to(x.dtype).reshape(x.shape)
+        convs = (self.features, self.gather, self.distribute)
+        if is_plain(*convs, self.out) and is_channels_last(x):
+            return self._attend_in_rows(x)
+        z = double_attention(*(y.flatten(2) for y in convolve_together(positions, convs)))
+        return add_residual(x, self.out(z.unflatten(2, positions.shape[2:])), self.out)
+
+    def _attend_in_rows(self, x: Tensor) -> Tensor:
+        """The same with positions as rows of matrices, as ``channels_last`` has them in memory."""
+        convs = (self.features, self.gather, self.distribute)
+        rows = x.movedim(1, -1).flatten(1, -2)
+        features, gather, distribute = F.linear(rows, joint_weight(convs)).chunk(3, dim=2)
+        descriptors = gather.softmax(dim=1).mT.to(features.dtype) @ features
+        promoted = F.linear(descriptors, self.out.weight.flatten(1))
+        branch = distribute.softmax(dim=2).to(promoted.dtype) @ promoted
+        return branch.to(x.dtype).add_(rows).unflatten(1, x.shape[2:]).movedim(-1, 1)
 
     def extra_operations(self, input_shape: Shape) -> float:
         """Multiply-accumulates of the matrix products, which no layer of the block accounts for.

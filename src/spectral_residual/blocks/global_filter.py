@@ -17,7 +17,9 @@ from ..transforms.base import (
     full_precision,
     linear_resampling,
 )
+from ..transforms.fourier import inverse_half_spectrum
 from .checks import Shape, check_feature_map, check_positive
+from .fused import add_residual
 
 
 class GlobalFilterBlock(nn.Module):
@@ -80,9 +82,10 @@ class GlobalFilterBlock(nn.Module):
         size = (x.shape[2], x.shape[3])
         normed = self.norm(x.movedim(1, 3)).movedim(3, 1)
         with full_precision(x.device):
-            spectrum = self.transform(normed.to(computing_dtype(normed)))
-            filtered = _complex_product(spectrum, self.filter(size).to(spectrum.dtype))
-            return x + self.transform.inverse(filtered, size).to(x.dtype)
+            work = normed.to(computing_dtype(normed))
+            weights = torch.view_as_complex(self.filter(size).to(work.dtype).contiguous())
+            spectrum = torch.fft.rfft2(work, norm="ortho") * weights
+            return add_residual(x, inverse_half_spectrum(spectrum, size[1]))
 
     def filter(self, size: Size) -> Tensor:
         """The filter for maps of `size` (H, W): the weights, or resampled from them."""
@@ -147,9 +150,3 @@ def resample_filter(weights: Tensor, size: Size, new_size: Size) -> Tensor:
 def _conjugate_rows(plane: Tensor) -> Tensor:
     """Complex conjugates at the opposite vertical frequencies of (C, H, columns, 2)."""
     return plane.flip(1).roll(1, 1) * plane.new_tensor((1.0, -1.0))
-
-
-def _complex_product(spectrum: Tensor, weights: Tensor) -> Tensor:
-    """Filter a spectrum (N, 2, C, H, Ws) by weights (C, H, Ws, 2)."""
-    (real, imag), (a, b) = spectrum.unbind(1), weights.unbind(-1)
-    return torch.stack((real * a - imag * b, real * b + imag * a), dim=1)

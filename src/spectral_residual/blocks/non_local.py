@@ -19,6 +19,7 @@ from torch.utils.checkpoint import checkpoint
 from ..errors import unknown_name
 from ..transforms.base import Size, computing_dtype, full_precision
 from .checks import Shape, check_feature_map, divide, fold_frames
+from .fused import add_residual
 
 MODES = ("embedded_gaussian", "gaussian", "dot_product", "concatenation")
 
@@ -133,8 +134,12 @@ class NonLocalBlock(nn.Module):
         y = self.attend(
             _rows(self.theta(positions)), _rows(self.phi(sources)), _rows(self.g(sources))
         )
-        branch = self.norm(self.out(y.mT.unflatten(2, positions.shape[2:])))
-        return x + branch.to(x.dtype).reshape(x.shape)
+        branch = self.out(y.mT.unflatten(2, positions.shape[2:]))
+        if not x.is_contiguous():
+            # The normalisation's backward pass misreads reshaped channels_last gradients of one
+            # sample if its input has another layout (PyTorch 2.15, CPU).
+            branch = branch.contiguous(memory_format=torch.channels_last)
+        return add_residual(x, self.norm(branch), self.norm)
 
     def attend(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
         """Weighted mean of the values for every query, by the block's pairwise function.

@@ -24,9 +24,11 @@ from ..kernels import (
     Layers,
     choose_form,
     describe,
+    describe_triton,
     obstacle,
     rewritten_block,
     spectral_branch,
+    triton_block,
 )
 from ..transforms import Transform
 from ..transforms.base import Size, check_size
@@ -120,9 +122,13 @@ class SRLBlock(nn.Module):
     size : (int, int)
         Height and width (H, W) of the maps that the spectral ReLU gets its weights for. Maps of
         other sizes are taken too, with these weights resampled over normalised frequency; only
-        the learnable orthogonal transform cannot do that and raises ValueError.
+        the learnable orthogonal transform cannot do that and raises ValueError. With
+        `FourierModes` the weights, (m, (m + 1) / 2), are the same at every size from m x m on.
     transform : Transform
-        Local-to-global transform and its inverse.
+        Local-to-global transform and its inverse. With `FourierModes`, the lowest m x m
+        frequencies alone, only the transforms themselves grow with the map, linearly in its
+        positions: convolutions, normalisations and ReLU work on m (m + 1) / 2 values per plane,
+        and no map of the size of the input is kept for the backward pass.
     reduction : int, default 2
         C / K, the bottleneck. (The paper's text says 4, all its printed costs say 2.)
     groups : int, optional
@@ -136,17 +142,19 @@ class SRLBlock(nn.Module):
         Start of the learnable scale of the residual.
     spread : float, default 0
         Standard deviation of the spectral ReLU's W at the start, around 1.
-    kernel : {"auto", "reference", "rewrite"}
+    kernel : {"auto", "reference", "rewrite", "triton"}
         How it is computed: step by step, or rewritten so that half of the planes are transformed,
         with the same parameters and, up to rounding, the same numbers. ``"auto"`` rewrites where
-        the options allow it. Either way layers that have hooks or were replaced are called as
+        the options allow it. ``"triton"`` is the rewrite in kernels for NVIDIA GPUs, with the
+        Fourier transform, in single and half precision; its gradients cannot be differentiated
+        again. Either way layers that have hooks or were replaced are called as
         the reference does; `explain` says so.
 
     Raises
     ------
     ValueError
         If channels, reduction and groups do not divide each other, an option is out of range, or
-        ``kernel="rewrite"`` is asked for with options that do not allow it.
+        ``kernel="rewrite"`` or ``"triton"`` is asked for with options that do not allow it.
     """
 
     def __init__(
@@ -183,8 +191,8 @@ class SRLBlock(nn.Module):
         self.alpha = nn.Parameter(torch.tensor(float(alpha)))
         self.kernel = kernel
         reason = self._obstacle()
-        if kernel == "rewrite" and reason is not None:
-            raise ValueError(f"kernel='rewrite' is not possible: {reason}")
+        if kernel in ("rewrite", "triton") and reason is not None:
+            raise ValueError(f"kernel={kernel!r} is not possible: {reason}")
 
     def forward(self, x: Tensor) -> Tensor:
         """Add the globally filtered map to the map.
@@ -203,8 +211,9 @@ class SRLBlock(nn.Module):
         Raises
         ------
         ValueError
-            If `x` is not four-dimensional or has another number of channels, or if the
-            learnable transform was built for another size.
+            If `x` is not four-dimensional or has another number of channels, if the learnable
+            transform was built for another size, if the maps are smaller than the modes kept, or if
+            the kernels of ``kernel="triton"`` cannot be used with these maps on their device.
         """
         if x.dim() != 4 or x.shape[1] != self.channels:
             raise ValueError(
@@ -221,6 +230,8 @@ class SRLBlock(nn.Module):
                 self.relu.filters(size),
                 self.alpha,
             )
+            if self.kernel == "triton":
+                return triton_block(x, layers)
             return rewritten_block(x, layers, choose_form(self.transform, size, x.device))
         branch = spectral_branch(
             x,
@@ -243,8 +254,8 @@ class SRLBlock(nn.Module):
         Returns
         -------
         str
-            One line, beginning with ``"rewrite"`` or ``"reference"``. It holds for the state
-            that the block is in: hooks on its layers, for one, change it.
+            One line, beginning with ``"rewrite"``, ``"reference"`` or ``"triton"``. It holds for
+            the state that the block is in: hooks on its layers, for one, change it.
         """
         size = self.size if size is None else check_size(size)
         if self.kernel == "reference":
@@ -252,6 +263,8 @@ class SRLBlock(nn.Module):
         reason = self._obstacle()
         if reason is not None:
             return f"reference: {reason}"
+        if self.kernel == "triton":
+            return describe_triton(size, self.alpha.device, self.alpha.dtype)
         planes = self.channels, self.conv1.out_channels // self.transform.parts
         return describe(self.transform, size, self.alpha.device, planes)
 
@@ -263,7 +276,7 @@ class SRLBlock(nn.Module):
             "conv2": (self.conv2, nn.Conv2d),
             "bn2": (self.bn2, nn.BatchNorm2d),
         }
-        return obstacle(layers, self.transform, self.order)
+        return obstacle(layers, self.transform, self.order, self.kernel)
 
     def extra_operations(self, input_shape: tuple[int, ...]) -> float:
         """Operations of both transforms for one sample, which no layer accounts for.

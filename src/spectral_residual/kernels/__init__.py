@@ -1,7 +1,8 @@
 """Ways to compute the spectral branch of a block.
 
-`reference` is the plain truth, `rewrite` the same numbers from half of the planes; `choice` says
-which of them a block takes, and why. `triton_ops` is imported on demand.
+`reference` is the plain truth, `rewrite` the same numbers from half of the planes, `triton_rewrite`
+those on an NVIDIA GPU; `choice` says which of them a block takes, and why. The package triton is
+imported when a kernel runs.
 """
 
 from __future__ import annotations
@@ -10,13 +11,16 @@ from .choice import KERNELS, choose_form, describe, obstacle
 from .layers import Layers
 from .reference import spectral_branch
 from .rewrite import rewritten_block
+from .triton_rewrite import describe_triton, triton_block
 
 __all__ = [
     "KERNELS",
     "Layers",
     "choose_form",
     "describe",
+    "describe_triton",
     "obstacle",
     "rewritten_block",
     "spectral_branch",
+    "triton_block",
 ]

@@ -10,20 +10,24 @@ from torch.nn.modules import module as hooks
 
 from ..transforms import FourierTransform, Transform
 from ..transforms.base import Size
+from ..transforms.fourier_modes import FourierModes
 from . import native
 from .again import is_traced
 
-KERNELS = ("auto", "reference", "rewrite")
+KERNELS = ("auto", "reference", "rewrite", "triton")
 
 # Positions H * W up to which one product with a matrix over all of them is faster than the FFT on
-# CPU, forward and backward, float32. Measured with 64 planes of 32 samples, one and two threads:
-# 8x6 6.5 against 8.6 ms, 16x12 23 against 27 ms, 32x24 114 against 84 ms.
+# CPU without native kernels, forward and backward, float32. Measured with 64 planes of 32 samples,
+# one and two threads: 8x6 6.5 against 8.6 ms, 16x12 23 against 27 ms, 32x24 114 against 84 ms. With
+# native kernels, which take the spectrum as the FFT gives it, it is slower at 8x6 already.
 DENSE_POSITIONS = 256
 
 Layer = tuple[nn.Module, type[nn.Module]]
 
 
-def obstacle(layers: Mapping[str, Layer], transform: Transform, order: str) -> str | None:
+def obstacle(
+    layers: Mapping[str, Layer], transform: Transform, order: str, kernel: str
+) -> str | None:
     """Why a block has to be computed by `reference`, if it has to.
 
     Parameters
@@ -33,16 +37,18 @@ def obstacle(layers: Mapping[str, Layer], transform: Transform, order: str) -> s
         rewrite stands for.
     transform : Transform
         Of the block.
-    order : str
-        Order of the planes, see `SRLBlock`.
+    order, kernel : str
+        Order of the planes, and what computes them, see `SRLBlock`.
 
     Returns
     -------
     str or None
         The first reason found, without a full stop; None if the block can be rewritten.
     """
+    if kernel == "triton" and type(transform) is not FourierTransform:
+        return f"the Triton kernels do not know the transform {type(transform).__name__}"
     if transform.parts == 2:
-        if type(transform) is not FourierTransform:
+        if type(transform) not in (FourierTransform, FourierModes):
             return f"the rewrite does not know the transform {type(transform).__name__}"
         if order != "concatenated":
             return f"groups of {order} planes mix real and imaginary parts"
@@ -78,7 +84,8 @@ def choose_form(transform: Transform, size: Size, device: torch.device) -> str:
     small = size[0] * size[1] <= DENSE_POSITIONS
     if is_traced() or transform.method == "matmul":
         return "dense" if small else "separable"
-    return "dense" if small and device.type == "cpu" else "fft"
+    alone = device.type == "cpu" and native.unavailable_reason() is not None
+    return "dense" if small and alone else "fft"
 
 
 def describe(
@@ -98,6 +105,12 @@ def describe(
         Channels C and K of the block.
     """
     height, width = size
+    if isinstance(transform, FourierModes):
+        rows, columns = transform.spectral_size(size)
+        return (
+            f"rewrite: {planes[0]} maps of {height}x{width} become planes of {rows}x{columns} "
+            "frequencies and are added to, by products with matrices over H and over W"
+        )
     text = f"rewrite: {planes[1]} maps of {height}x{width} are transformed instead of {planes[0]}, "
     if not isinstance(transform, FourierTransform):
         return f"{text}by products with matrices over H and over W"
@@ -107,15 +120,13 @@ def describe(
     elif form == "separable":
         text += "by products with matrices over H and over W, as method='matmul' asks for"
     else:
-        many = f"more than {DENSE_POSITIONS} positions"
-        reason = many if device.type == "cpu" else "eager mode"
-        text += f"by FFT ({reason}); in compiled graphs by products with matrices"
+        text += "by FFT; in compiled graphs by products with matrices"
     if device.type != "cpu":
         return text
     obstacle = native.unavailable_reason()
     if obstacle is None:
-        return f"{text}; native convolutions"
-    return f"{text}; convolutions in PyTorch ({obstacle})"
+        return f"{text}; native kernels"
+    return f"{text}; PyTorch alone ({obstacle})"
 
 
 def _is_watched(layer: nn.Module) -> bool:

@@ -47,7 +47,7 @@ def normalised_filter(parts: Parts, norm: nn.BatchNorm2d, weight: Tensor, bias: 
     batch = uses_batch(norm)
     dtype = parts[0].dtype
     if batch:
-        count = check_count(parts[0])
+        count = check_count(parts[0].shape)
         each = [_mean_and_variance(planes) for planes in parts]
         mean, variance = (torch.cat(values) for values in zip(*each, strict=True))
         update_running(norm, mean, variance, count)
@@ -60,7 +60,7 @@ def normalised_filter(parts: Parts, norm: nn.BatchNorm2d, weight: Tensor, bias: 
     for planes, (gamma, beta, *statistics) in zip(parts, split, strict=True):
         tensors = (planes, gamma, beta, weight, bias, *statistics)
         if is_traced():
-            results.append(_filter_plainly(*tensors, eps=norm.eps, batch=False))
+            results.append(filter_plainly(*tensors, eps=norm.eps, batch=False))
         else:
             results.append(_NormalisedFilter.apply(*tensors, norm.eps, batch))
     return tuple(results)
@@ -89,7 +89,7 @@ def _plane_chunks(planes: Tensor) -> Iterator[slice]:
         yield slice(start, min(start + step, count))
 
 
-def _filter_plainly(
+def filter_plainly(
     planes: Tensor,
     gamma: Tensor,
     beta: Tensor,
@@ -101,6 +101,7 @@ def _filter_plainly(
     eps: float,
     batch: bool,
 ) -> Tensor:
+    """`normalised_filter` of one part in plain operations; with `batch` by its own."""
     if batch:
         mean = planes.mean((0, 2, 3))
         variance = (planes - mean[:, None, None]).square().mean((0, 2, 3))
@@ -142,7 +143,7 @@ class _NormalisedFilter(Function):
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         *inputs, result = ctx.saved_tensors
         if torch.is_grad_enabled():
-            plain = partial(_filter_plainly, eps=ctx.eps, batch=ctx.batch)
+            plain = partial(filter_plainly, eps=ctx.eps, batch=ctx.batch)
             return *differentiate_again(plain, inputs, (gradient,)), None, None
         planes, gamma, beta, weight, bias, mean, variance = inputs
         inverse = torch.rsqrt(variance + ctx.eps)

@@ -7,6 +7,7 @@ group of planes.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -77,16 +78,39 @@ def convolved_statistics(
     (Tensor, Tensor)
         (parts, groups, outputs) each: ``norm(U z) = scale * U z + shift``.
     """
-    if uses_batch(norm):
-        count = check_count(parts[0])
-        each = [moments(planes, weight.shape[1]) for planes in parts]
-        of_planes, covariance = (torch.stack(values) for values in zip(*each, strict=True))
-        mean = (weight @ of_planes[..., None]).flatten()
-        variance = (weight @ covariance * weight).sum(-1).clamp(min=0).flatten()
-        update_running(norm, mean, variance, count)
-    else:
-        mean, variance = running_statistics(norm)
-    scale, shift = scale_and_shift(norm, mean, variance, weight.dtype)
+    if not uses_batch(norm):
+        return _by_running_statistics(weight, norm)
+    each = [moments(planes, weight.shape[1]) for planes in parts]
+    mean, covariance = (torch.stack(values) for values in zip(*each, strict=True))
+    return normalise_convolved(mean, covariance, parts[0].shape, weight, norm)
+
+
+def normalise_convolved(
+    mean: Tensor, covariance: Tensor, shape: Sequence[int], weight: Tensor, norm: nn.BatchNorm2d
+) -> tuple[Tensor, Tensor]:
+    """`convolved_statistics` from moments of the convolution's input.
+
+    Parameters
+    ----------
+    mean, covariance : Tensor
+        (parts, groups, inputs) and (parts, groups, inputs, inputs).
+    shape : sequence of int
+        Of the planes that they are of, (N, planes, Hs, Ws).
+    weight, norm
+        See `convolved_statistics`.
+    """
+    if not uses_batch(norm):
+        return _by_running_statistics(weight, norm)
+    count = check_count(shape)
+    of_result = (weight @ mean[..., None]).flatten()
+    variance = (weight @ covariance * weight).sum(-1).clamp(min=0).flatten()
+    update_running(norm, of_result, variance, count)
+    scale, shift = scale_and_shift(norm, of_result, variance, weight.dtype)
+    return scale.view(weight.shape[:3]), shift.view(weight.shape[:3])
+
+
+def _by_running_statistics(weight: Tensor, norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
+    scale, shift = scale_and_shift(norm, *running_statistics(norm), weight.dtype)
     return scale.view(weight.shape[:3]), shift.view(weight.shape[:3])
 
 
@@ -98,13 +122,13 @@ def scale_and_shift(
     return scale, norm.bias.to(dtype) - mean.to(dtype) * scale
 
 
-def check_count(planes: Tensor) -> int:
+def check_count(shape: Sequence[int]) -> int:
     """Values per plane of (N, planes, Hs, Ws); raises ValueError if it is one, as PyTorch does."""
-    count = planes.shape[0] * planes.shape[2] * planes.shape[3]
+    count = shape[0] * shape[2] * shape[3]
     if count == 1:
         raise ValueError(
             "expected more than 1 value per plane for the statistics of a batch, got a spectrum "
-            f"of shape {tuple(planes.shape)}"
+            f"of shape {tuple(shape)}"
         )
     return count
 
@@ -125,12 +149,13 @@ def moments(planes: Tensor, groups: int) -> tuple[Tensor, Tensor]:
     """
     grouped = planes.flatten(2).unflatten(1, (groups, -1))
     if is_traced():
-        return _moments_plainly(grouped)
+        return moments_plainly(grouped)
     mean, covariance = _Moments.apply(grouped)
     return mean, covariance
 
 
-def _moments_plainly(grouped: Tensor) -> tuple[Tensor, Tensor]:
+def moments_plainly(grouped: Tensor) -> tuple[Tensor, Tensor]:
+    """`moments` in plain operations, of planes in groups, (N, groups, k, positions)."""
     mean = grouped.mean((0, 3))
     centred = grouped - mean[..., None]
     return mean, (centred @ centred.mT).mean(0) / grouped.shape[3]
@@ -156,7 +181,7 @@ class _Moments(Function):
     def backward(ctx: Any, of_mean: Tensor, of_covariance: Tensor) -> Tensor | None:
         grouped, mean = ctx.saved_tensors
         if torch.is_grad_enabled():
-            return differentiate_again(_moments_plainly, (grouped,), (of_mean, of_covariance))[0]
+            return differentiate_again(moments_plainly, (grouped,), (of_mean, of_covariance))[0]
         count = grouped.shape[0] * grouped.shape[3]
         factor = (of_covariance + of_covariance.mT) / count
         result = torch.empty_like(grouped)

@@ -111,7 +111,7 @@ def inverse_over_width(rows: Tensor, width: int) -> Tensor:
     ----------
     rows : Tensor
         (..., W // 2 + 1), complex; imaginary parts of columns that are their own mirror images
-        have no part in a real map and are left out.
+        have no part in a real map and are set to 0, in place.
     width : int
         W.
 
@@ -120,13 +120,18 @@ def inverse_over_width(rows: Tensor, width: int) -> Tensor:
     Tensor
         (..., W), real.
     """
-    hermitian = rows.imag * (column_weights(width, rows.real) - 1)
-    return torch.fft.irfft(torch.complex(rows.real, hermitian), n=width, dim=-1, norm="ortho")
+    own_mirrors = slice(None, None, width if width % 2 else width // 2)
+    torch.view_as_real(rows)[..., own_mirrors, 1].zero_()
+    return torch.fft.irfft(rows, n=width, dim=-1, norm="ortho")
+
+
+def inverse_half_spectrum(spectrum: Tensor, width: int) -> Tensor:
+    """Real inverse of complex spectra (..., H, W // 2 + 1), any values; W is `width`."""
+    return inverse_over_width(torch.fft.ifft(spectrum, dim=-2, norm="ortho"), width)
 
 
 def _inverse_fft(spectrum: Tensor, width: int) -> Tensor:
-    rows = torch.fft.ifft(torch.complex(spectrum[:, 0], spectrum[:, 1]), dim=-2, norm="ortho")
-    return inverse_over_width(rows, width)
+    return inverse_half_spectrum(torch.complex(spectrum[:, 0], spectrum[:, 1]), width)
 
 
 def _forward_matmul(x: Tensor) -> Tensor:

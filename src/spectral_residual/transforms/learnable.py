@@ -47,9 +47,13 @@ def orthogonal_factor(matrix: Tensor) -> Tensor:
 
 def orthogonality_error(matrix: Tensor) -> float:
     """Largest absolute entry of ``M M^T - I``, computed in float64."""
+    return float(_deviation(matrix))
+
+
+def _deviation(matrix: Tensor) -> Tensor:
     work = matrix.detach().double()
     identity = torch.eye(work.shape[0], dtype=work.dtype, device=work.device)
-    return float((work @ work.mT - identity).abs().max())
+    return (work @ work.mT - identity).abs().max()
 
 
 _instances: weakref.WeakSet[LearnableOrthogonal] = weakref.WeakSet()
@@ -156,6 +160,8 @@ class LearnableOrthogonal(OrthogonalTransform):
         if (seen and not self._unseen_update_possible) or self.P.is_meta:
             return
         tolerance = 16 * torch.finfo(self.P.dtype).eps
-        if any(orthogonality_error(m) > tolerance for m in (self.P, self.Q)):
+        # Both at once: a GPU is waited for once, and has to be, as updates through .data show in
+        # nothing but the values.
+        if float(torch.maximum(_deviation(self.P), _deviation(self.Q))) > tolerance:
             self.retract()
         self._checked = self._fingerprint()
