@@ -11,7 +11,7 @@ import os
 import pytest
 import torch
 
-from spectral_residual.kernels import triton_mixing_ops as ops
+from spectral_residual.kernels.gpu import mixing_ops as ops
 from srl_blocks import random_block, random_maps
 from test_triton_ops import TESTS, needs_triton, run
 
@@ -74,7 +74,7 @@ def test_tiles(channels, blocks_):
 def test_import_does_not_need_triton():
     program = (
         "import sys\n"
-        "import spectral_residual.kernels.triton_rewrite\n"
+        "import spectral_residual.kernels.gpu.rewrite\n"
         "assert 'triton' not in sys.modules\n"
     )
     run("-c", program, interpret=False)

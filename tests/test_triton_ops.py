@@ -17,8 +17,8 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from spectral_residual.kernels import triton_ops as ops
-from spectral_residual.kernels.triton_launch import (
+from spectral_residual.kernels.gpu import ops
+from spectral_residual.kernels.gpu.launch import (
     half_waves,
     programs,
     quarter_tile,
@@ -71,11 +71,11 @@ def test_all_kernels_compile_for_a_gpu():
 
 def test_import_does_not_need_triton():
     program = (
-        "import sys, spectral_residual.kernels.triton_ops as ops\n"
+        "import sys, spectral_residual.kernels.gpu.ops as ops\n"
         "assert 'triton' not in sys.modules\n"
         "sys.modules['triton'] = None\n"
         "try:\n"
-        "    import spectral_residual.kernels.triton_kernels\n"
+        "    import spectral_residual.kernels.gpu.kernels\n"
         "except ImportError as error:\n"
         "    print(error)\n"
     )

@@ -12,8 +12,8 @@ import itertools
 import pytest
 import torch
 
-from spectral_residual.kernels import triton_mixing_ops as ops
-from spectral_residual.kernels import triton_rewrite
+from spectral_residual.kernels.gpu import mixing_ops as ops
+from spectral_residual.kernels.gpu import rewrite
 from srl_blocks import random_block, random_maps, relative
 from triton_checks import DEVICE, INTERPRETED, nan_in_fresh_memory  # noqa: F401 (fixture)
 
@@ -236,7 +236,7 @@ def test_a_second_step_uses_and_updates_the_running_statistics():
 )
 def test_half_hidden_maps(half, dtype, monkeypatch):
     """The product dtype on a GPU: of the maps, or of autocast with maps in float32."""
-    monkeypatch.setattr(triton_rewrite, "product_dtype", lambda x: half)
+    monkeypatch.setattr(rewrite, "product_dtype", lambda x: half)
     reference, triton = pair((6, 7))
     x = random_maps(4, (6, 7))
     expected, _ = step(reference.eval(), x)

@@ -12,8 +12,8 @@ import torch
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource, compile
 
-from spectral_residual.kernels import triton_mixing as kernels
-from spectral_residual.kernels.triton_mixing_ops import OPTIONS, blocks_of
+from spectral_residual.kernels.gpu import mixing as kernels
+from spectral_residual.kernels.gpu.mixing_ops import OPTIONS, blocks_of
 
 HOPPER = GPUTarget("cuda", 90, 32)
 POINTERS = {torch.float32: "*fp32", torch.bfloat16: "*bf16", torch.float16: "*fp16"}

@@ -13,9 +13,7 @@ import pytest
 import torch
 from torch import nn
 
-from spectral_residual.kernels import triton_launch
-from spectral_residual.kernels import triton_library as library
-from spectral_residual.kernels import triton_ops as ops
+from spectral_residual.kernels.gpu import launch, library, ops
 
 INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
 DEVICE = torch.device("cpu" if INTERPRETED else "cuda")
@@ -134,8 +132,8 @@ def test_parts(name, size):
 
 def test_programs_take_several_samples(monkeypatch):
     """Three samples between two programs, on the CPU; on a GPU one program has all."""
-    monkeypatch.setattr(triton_launch, "RESIDENT_WARPS", 2 if INTERPRETED else 0)
-    assert triton_launch.programs((3, 1, 6, 5), DEVICE) == (2 if INTERPRETED else 1)
+    monkeypatch.setattr(launch, "RESIDENT_WARPS", 2 if INTERPRETED else 0)
+    assert launch.programs((3, 1, 6, 5), DEVICE) == (2 if INTERPRETED else 1)
     for name in OPERATORS:
         check(name, arguments(name, 3, 1, (6, 5)), TOLERANCES[torch.float32])
 

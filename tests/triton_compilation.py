@@ -10,8 +10,8 @@ import json
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource, compile
 
-from spectral_residual.kernels import triton_kernels as kernels
-from spectral_residual.kernels.triton_launch import quarter_tile, warps
+from spectral_residual.kernels.gpu import kernels
+from spectral_residual.kernels.gpu.launch import quarter_tile, warps
 
 HOPPER = GPUTarget("cuda", 90, 32)
 SMALL = (16, 12)

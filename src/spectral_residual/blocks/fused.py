@@ -11,19 +11,8 @@ from collections.abc import Sequence
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.nn.modules import module as global_hooks
 
-
-def is_watched(layer: nn.Module) -> bool:
-    """Whether hooks or a forward method of its own want the layer to be called."""
-    return bool(
-        layer._forward_hooks
-        or layer._forward_pre_hooks
-        or layer._backward_hooks
-        or layer._backward_pre_hooks
-        or "forward" in vars(layer)
-        or global_hooks._has_any_global_hook()
-    )
+from ..kernels.choice import is_watched
 
 
 def is_plain(*layers: nn.Module) -> bool:

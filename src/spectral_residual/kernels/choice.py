@@ -57,7 +57,7 @@ def obstacle(
     for name, (layer, kind) in layers.items():
         if type(layer) is not kind:
             return f"{name} is a {type(layer).__name__}, the rewrite stands for {kind.__name__}"
-        if _is_watched(layer):
+        if is_watched(layer):
             return f"{name} has hooks or a forward method of its own, which want it to be called"
         if isinstance(layer, nn.BatchNorm2d) and (layer.weight is None or layer.bias is None):
             return f"{name} has no weight or no bias"
@@ -68,7 +68,7 @@ def obstacle(
                 return f"an odd number of groups mixes real and imaginary parts: {layer.groups}"
             if layer.bias is not None:
                 return f"{name} has a bias"
-    if _is_watched(transform):
+    if is_watched(transform):
         return "the transform has hooks or a forward method of its own"
     return None
 
@@ -129,7 +129,8 @@ def describe(
     return f"{text}; PyTorch alone ({obstacle})"
 
 
-def _is_watched(layer: nn.Module) -> bool:
+def is_watched(layer: nn.Module) -> bool:
+    """Whether hooks or a forward method of its own want the layer to be called."""
     return bool(
         layer._forward_hooks
         or layer._forward_pre_hooks

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from ..errors import unknown_name
 from .base import Size, Transform
 from .fourier import FourierTransform
+from .fourier_modes import FourierModes
 from .fourier_volume import FourierVolume
 from .learnable import LearnableOrthogonal, orthogonal_factor, orthogonality_error
 from .orthogonal import FixedOrthogonalTransform, OrthogonalTransform
@@ -46,6 +47,7 @@ def create_transform(name: str, size: Size) -> Transform:
 __all__ = [
     "TRANSFORMS",
     "FixedOrthogonalTransform",
+    "FourierModes",
     "FourierTransform",
     "FourierVolume",
     "LearnableOrthogonal",

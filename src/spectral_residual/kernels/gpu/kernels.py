@@ -1,4 +1,4 @@
-"""The Triton kernels: loops over planes, made of the parts in `triton_planes`.
+"""The Triton kernels: loops over planes, made of the parts in `planes`.
 
 A program takes channel ``program_id(0)`` and every ``num_programs(1)``-th sample, and writes the
 sums that it makes over its planes to a place of its own: no atomic operations, so that results
@@ -8,7 +8,7 @@ scale and shift (2, K), real and imaginary; weight and bias (H, W // 2 + 1).
 
 from __future__ import annotations
 
-from .triton_planes import (
+from .planes import (
     analyse,
     folded_axis,
     load_half,

@@ -1,6 +1,6 @@
 """Registration of the Triton kernels as PyTorch operators, with fakes and gradients.
 
-`triton_ops` is the way to call them: nothing is checked here. Gradients are not differentiable
+`ops` is the way to call them: nothing is checked here. Gradients are not differentiable
 again.
 """
 
@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .triton_launch import launch, programs
+from .launch import launch, programs
 
 Planes = tuple[int, int, int, int]
 
@@ -26,8 +26,8 @@ def filter_planes(
     precision: str,
     spectrum: bool,
 ) -> Tensor:
-    """`triton_ops.filter_planes` or, if `spectrum`, `triton_ops.spectral_planes`."""
-    from .triton_kernels import filter_kernel
+    """`ops.filter_planes` or, if `spectrum`, `triton_ops.spectral_planes`."""
+    from .kernels import filter_kernel
 
     planes = _planes(h)
     out = h.new_empty(_spectra(planes) if spectrum else planes)
@@ -62,7 +62,7 @@ def filter_planes_backward(
     spectrum: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     """Gradients of h, scale, shift, weight and bias from that of the output of `filter_planes`."""
-    from .triton_kernels import filter_backward_kernel
+    from .kernels import filter_backward_kernel
 
     planes = _planes(h)
     per_channel = programs(planes, h.device)
@@ -107,8 +107,8 @@ filter_planes.register_autograd(_filter_gradients, setup_context=_filter_setup)
 
 @torch.library.custom_op("spectral_residual::inverse_planes", mutates_args=())
 def inverse_planes(z: Tensor, width: int, precision: str) -> Tensor:
-    """`triton_ops.inverse_planes`."""
-    from .triton_kernels import inverse_kernel
+    """`ops.inverse_planes`."""
+    from .kernels import inverse_kernel
 
     planes = (z.shape[0], z.shape[2], z.shape[3], width)
     out = z.new_empty(planes)
@@ -124,7 +124,7 @@ def _(z: Tensor, width: int, precision: str) -> Tensor:
 @torch.library.custom_op("spectral_residual::inverse_planes_backward", mutates_args=())
 def inverse_planes_backward(grad: Tensor, precision: str) -> Tensor:
     """Gradient of z from that of the output of `inverse_planes`."""
-    from .triton_kernels import inverse_backward_kernel
+    from .kernels import inverse_backward_kernel
 
     planes = _planes(grad)
     grad_z = grad.new_empty(_spectra(planes))
@@ -150,8 +150,8 @@ inverse_planes.register_autograd(_inverse_gradients, setup_context=_inverse_setu
 
 @torch.library.custom_op("spectral_residual::plane_statistics", mutates_args=())
 def plane_statistics(h: Tensor, precision: str) -> Tensor:
-    """`triton_ops.plane_statistics`."""
-    from .triton_kernels import statistics_kernel
+    """`ops.plane_statistics`."""
+    from .kernels import statistics_kernel
 
     planes = _planes(h)
     per_channel = programs(planes, h.device)
@@ -168,7 +168,7 @@ def _(h: Tensor, precision: str) -> Tensor:
 @torch.library.custom_op("spectral_residual::plane_statistics_backward", mutates_args=())
 def plane_statistics_backward(grad: Tensor, h: Tensor, precision: str) -> Tensor:
     """Gradient of h from that of the output of `plane_statistics`."""
-    from .triton_kernels import statistics_backward_kernel
+    from .kernels import statistics_backward_kernel
 
     planes = _planes(h)
     grad_h = h.new_empty(planes)

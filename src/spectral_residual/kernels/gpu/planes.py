@@ -13,7 +13,7 @@ spectrum, or the four mirror images of a position, are sums and differences of t
 A spectrum is four tiles in float32: real and imaginary parts at rows k, then at rows -k. Where -k
 is k again (0, and H / 2 for even H) the tiles of rows -k hold nothing of use. tl.tuple are
 (BLOCK_H, BLOCK_W), powers of two that a quarter fits into; SHAPE is (H, W, BLOCK_H, BLOCK_W).
-PRECISION is how factors in float32 are multiplied, see `triton_ops.PRECISIONS`.
+PRECISION is how factors in float32 are multiplied, see `ops.PRECISIONS`.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ except ImportError as error:
 
 @triton.jit
 def load_waves(waves_h: tl.tensor, waves_w: tl.tensor, SHAPE: tl.constexpr) -> tl.tuple:
-    """Cosine and sine matrix over H, then over W, as `triton_ops.half_waves` makes them."""
+    """Cosine and sine matrix over H, then over W, as `ops.half_waves` makes them."""
     BLOCK_H: tl.constexpr = SHAPE[2]
     BLOCK_W: tl.constexpr = SHAPE[3]
     h = tl.arange(0, BLOCK_H)[:, None] * BLOCK_H + tl.arange(0, BLOCK_H)[None, :]

@@ -2,7 +2,7 @@
 
 With statistics that are fixed, three kernels: read x, write the hidden maps; read and write
 these; read both, write the output. With statistics of the batch in the second normalisation the
-filtered spectra are stored too, see `triton_ops`, and their covariance is left to PyTorch.
+filtered spectra are stored too, see `ops`, and their covariance is left to PyTorch.
 
 Hidden maps and spectra have the dtype that products have, everything else is float32.
 """
@@ -16,12 +16,11 @@ from torch import Tensor, nn
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
-from ..transforms.base import Size, full_precision
-from . import triton_ops as ops
-from .again import is_traced
-from .grouped import is_channels_last, product_dtype
-from .layers import Layers
-from .statistics import (
+from ...transforms.base import Size, full_precision
+from ..again import is_traced
+from ..grouped import is_channels_last, product_dtype
+from ..layers import Layers
+from ..statistics import (
     check_count,
     convolved_statistics,
     running_statistics,
@@ -29,7 +28,8 @@ from .statistics import (
     update_running,
     uses_batch,
 )
-from .triton_mixing_ops import mix_maps, weight_gradient
+from . import ops
+from .mixing_ops import mix_maps, weight_gradient
 
 PRECISION = ops.PRECISIONS[0]
 
@@ -53,7 +53,7 @@ def triton_block(x: Tensor, layers: Layers) -> Tensor:
     Raises
     ------
     ValueError
-        If `triton_ops.unavailable_reason` gives a reason, which is not asked for in compiled
+        If `ops.unavailable_reason` gives a reason, which is not asked for in compiled
         graphs, or if statistics are to be taken of a single value.
     """
     size = (x.shape[2], x.shape[3])

@@ -14,7 +14,7 @@ are float32, added up in an order that does not change from run to run.
 
 from __future__ import annotations
 
-from .triton_planes import tl, triton
+from .planes import tl, triton
 
 
 @triton.jit

@@ -4,7 +4,7 @@ Import this module on demand: it needs the package triton when one of its operat
 `unavailable_reason` says beforehand whether they can. The operators are `torch.library` custom
 ops with fake implementations and gradients, so `torch.compile(fullgraph=True)` and `torch.export`
 take them. All of them transform planes by matrix products in real arithmetic (see
-`triton_planes`); nothing but what is named here passes through memory:
+`planes`); nothing but what is named here passes through memory:
 
 ===========================  ===================================  ==============================
 operator                     forward                              backward
@@ -34,9 +34,9 @@ import os
 import torch
 from torch import Tensor
 
-from ..errors import unknown_name
-from . import triton_library as library
-from .triton_launch import quarter_tile, shared_memory
+from ...errors import unknown_name
+from . import library
+from .launch import quarter_tile, shared_memory
 
 PRECISIONS = ("tf32x3", "tf32")
 """How float32 is multiplied on tensor cores: three TF32 products, relative error about 1e-6, or

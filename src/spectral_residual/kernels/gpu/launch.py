@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..transforms.fourier import waves
+from ...transforms.fourier import waves
 
 Planes = tuple[int, int, int, int]
 """Samples N, channels K, height H and width W."""
@@ -46,7 +46,7 @@ def shared_memory(size: tuple[int, int], dtype: torch.dtype, precision: str) -> 
     dtype : torch.dtype
         Dtype of the planes.
     precision : {"tf32x3", "tf32"}
-        See `triton_ops.PRECISIONS`; the former splits every float32 in two.
+        See `ops.PRECISIONS`; the former splits every float32 in two.
     """
     rows, columns = quarter_tile(size)
     elements = 2 * rows * rows + 2 * columns * columns + rows * columns
@@ -103,7 +103,7 @@ def launch(
     precision: str,
     **flags: bool,
 ) -> None:
-    """Run a kernel of `triton_kernels` on all planes.
+    """Run a kernel of `kernels` on all planes.
 
     Parameters
     ----------
@@ -115,7 +115,7 @@ def launch(
     dtype : torch.dtype
         Dtype of the planes.
     precision : {"tf32x3", "tf32"}
-        See `triton_ops.PRECISIONS`.
+        See `ops.PRECISIONS`.
     **flags : bool
         Further constants of the kernel.
     """

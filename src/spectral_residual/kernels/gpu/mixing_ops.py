@@ -1,7 +1,7 @@
 """The grouped 1x1 convolutions with mirrored reads as PyTorch operators in Triton.
 
-Like `triton_library`: custom ops with fake implementations and gradients. Nothing is checked here,
-`triton_rewrite` calls them.
+Like `library`: custom ops with fake implementations and gradients. Nothing is checked here,
+`rewrite` calls them.
 
 ===========================  ===================================  ==============================
 operator                     forward                              backward
@@ -21,7 +21,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .grouped import is_channels_last
+from ..grouped import is_channels_last
 
 BLOCKS = (64, 64, 64)
 """Most outputs, inputs and positions that a program works on together."""
@@ -63,14 +63,14 @@ def mix_maps(
     field : Tensor, optional
         Added to the first row of every sample, (groups * outputs, 1, W), float32.
     precision : {"tf32x3", "tf32"}
-        See `triton_ops.PRECISIONS`.
+        See `ops.PRECISIONS`.
 
     Returns
     -------
     Tensor
         (N, groups * outputs, H, W).
     """
-    from .triton_mixing import mix_kernel
+    from .mixing import mix_kernel
 
     out = _empty_maps(maps, weight, dtype, channels_last)
     weight = weight.to(_shorter(maps.dtype, dtype)).contiguous()
@@ -121,14 +121,14 @@ def weight_gradient(grad: Tensor, maps: Tensor, groups: int, precision: str) -> 
         (N, groups * inputs, H, W), with any strides.
     groups : int
     precision : {"tf32x3", "tf32"}
-        See `triton_ops.PRECISIONS`.
+        See `ops.PRECISIONS`.
 
     Returns
     -------
     Tensor
         (2, groups, outputs, inputs), float32.
     """
-    from .triton_mixing import weight_gradient_kernel
+    from .mixing import weight_gradient_kernel
 
     channels = (groups, grad.shape[1] // groups, maps.shape[1] // groups)
     blocks = blocks_of(channels)
