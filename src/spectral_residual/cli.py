@@ -40,8 +40,8 @@ usage: srl COMMAND ...
         parameters and operations, per layer and in total
   srl tables [--json]
         the cost columns of the paper's tables 2, 3 and 8, recomputed beside the printed ones
-  srl bench [--device DEVICE]
-        time and memory of all blocks side by side
+  srl bench [networks] [--device DEVICE]
+        time and memory of all blocks, or of whole networks, side by side
 
 Each command has a --help. Set SRL_TRACEBACK=1 to see where an error was raised.
 """
