@@ -157,7 +157,12 @@ def test_viz_compares_checkpoints(checkpoints, tmp_path, capsys):
     assert summary["files"] == [str(output / f"{name}.png") for name in expected]
     for rows, name in ((3, "skeletons"), (2, "heatmaps")):
         picture = cv2.imread(str(output / f"{name}.png"))
-        assert picture.shape == (rows * 132, 10 * 132, 3)
+        assert picture.shape[0] == rows * 132
+        margin = picture[:, : -10 * 132]
+        assert (margin[:, :4] == 255).all()
+        named = margin.min(axis=(1, 2)).reshape(rows, 132) == 0
+        assert named.any(axis=1).all()
+        assert not named[:, [0, -1]].any()
     assert main(command) == 0
     printed = capsys.readouterr().out
     assert f"base                 {100 * shares['base']:6.1f} %" in printed

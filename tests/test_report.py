@@ -438,6 +438,16 @@ def test_real_transforms_keep_the_order_of_indices(name):
     assert panel.extent == (-0.5, 1.5, 3.5, -0.5)
 
 
+def test_lowest_frequencies_are_drawn_from_minus_r_to_r():
+    block = create_block("srl-fft", 8, (12, 10), modes=5)
+    with torch.no_grad():
+        block.relu.weight.copy_(torch.tensor([0.0, 1.0, 2.0, -2.0, -1.0])[:, None].expand(5, 3))
+    (panel,) = filter_panels(block)
+    assert panel.weight[:, 0].tolist() == [-2, -1, 0, 1, 2]
+    assert panel.extent == (-0.5, 2.5, 2.5, -2.5)
+    assert panel.unit == "frequency (cycles per map)"
+
+
 def test_panels_are_copies_in_the_order_of_the_network():
     model = nn.Sequential(make_block(), nn.ReLU(), make_block("srl-dct"))
     panels = filter_panels(model)
@@ -466,7 +476,7 @@ def test_filters_are_drawn_as_arranged(drawn):
     for part, panel in zip(parts, filter_panels(model), strict=False):
         weight, bias = (axes for axes in part.axes if axes.get_title())
         assert (weight.get_title(), bias.get_title()) == ("weight W", "bias B")
-        unit = "frequency (cycles per pixel)" if panel.fourier else "index"
+        unit = panel.unit
         assert part.get_supxlabel() == f"horizontal {unit}"
         assert part.get_supylabel() == f"vertical {unit}"
         for axes, values, centre in ((weight, panel.weight, 1), (bias, panel.bias, 0)):

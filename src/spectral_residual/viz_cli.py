@@ -196,7 +196,7 @@ def _skeletons(
         for row in rows
         for i, (points, scores) in zip(chosen, row, strict=True)
     ]
-    return contact_sheet(pictures, columns=len(chosen))
+    return _with_names(contact_sheet(pictures, columns=len(chosen)), ["annotated", *predictions])
 
 
 def _heatmaps(
@@ -211,7 +211,19 @@ def _heatmaps(
             values = cv2.resize(values, image.shape[1::-1], interpolation=cv2.INTER_LINEAR)
             colour = 255 * colormaps["inferno"](values)[..., :3]
             pictures.append(np.clip(0.35 * image + colour, 0, 255).astype(np.uint8))
-    return contact_sheet(pictures, columns=len(chosen))
+    return _with_names(contact_sheet(pictures, columns=len(chosen)), list(predictions))
+
+
+def _with_names(sheet: NDArray[np.uint8], names: Sequence[str]) -> NDArray[np.uint8]:
+    """The sheet with a name to the left of each of its rows, which are equally high."""
+    font, scale = cv2.FONT_HERSHEY_SIMPLEX, 0.6
+    sizes = [cv2.getTextSize(name, font, scale, 1)[0] for name in names]
+    margin = np.full((len(sheet), max(width for width, _ in sizes) + 16, 3), 255, np.uint8)
+    for row, (name, (_, height)) in enumerate(zip(names, sizes, strict=True)):
+        middle = round((row + 0.5) * len(sheet) / len(names))
+        place = (8, middle + height // 2)
+        cv2.putText(margin, name, place, font, scale, (0, 0, 0), 1, cv2.LINE_AA)
+    return np.hstack((margin, sheet))
 
 
 def _enlarged(image: NDArray[np.uint8]) -> NDArray[np.uint8]:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ..blocks import SpectralReLU
-from ..transforms import FourierTransform
+from ..transforms import FourierModes, FourierTransform
 from .summary import RunSummary, check_runs, known
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
@@ -47,10 +47,12 @@ class FilterPanel:
         the Fourier transform the rows are in rising order of frequency: zero is in row H // 2.
     extent : (float, float, float, float)
         Left, right, bottom and top edge: cycles per pixel of the feature map for the Fourier
-        transform, otherwise indices. Cells are centred on their frequency or index, and the
-        vertical axis points down as in the map itself.
+        transform, per map for its lowest frequencies alone, otherwise indices. Cells are centred on
+        their frequency or index, and the vertical axis points down as in the map itself.
     fourier : bool
-        Whether the frequencies are those of the Fourier transform.
+        Whether the frequencies are those of the whole Fourier transform.
+    unit : str
+        What the axes count.
     """
 
     name: str
@@ -58,6 +60,7 @@ class FilterPanel:
     bias: NDArray[np.float64]
     extent: tuple[float, float, float, float]
     fourier: bool
+    unit: str
 
 
 def loss_figure(runs: Sequence[RunSummary]) -> bytes:
@@ -128,9 +131,8 @@ def filter_figure(model: nn.Module) -> bytes | None:
     grid = figure.subfigures(rows, columns, squeeze=False)
     for panel, part in zip(panels, grid.flat, strict=False):
         part.suptitle(panel.name, fontsize=12, parse_math=False)
-        unit = "frequency (cycles per pixel)" if panel.fourier else "index"
-        part.supxlabel(f"horizontal {unit}", fontsize=10)
-        part.supylabel(f"vertical {unit}", fontsize=10)
+        part.supxlabel(f"horizontal {panel.unit}", fontsize=10)
+        part.supylabel(f"vertical {panel.unit}", fontsize=10)
         left, right = part.subplots(1, 2)
         _draw_filter(left, panel, panel.weight, "weight W", 1.0)
         _draw_filter(right, panel, panel.bias, "bias B", 0.0)
@@ -174,15 +176,22 @@ def _panel(
     name: str, module: SpectralReLU, weight: NDArray[np.float64], bias: NDArray[np.float64]
 ) -> FilterPanel:
     fourier = module.resample is FourierTransform.resample
-    if fourier:
+    lowest = module.resample is FourierModes.resample
+    if fourier or lowest:
         weight, bias = np.fft.fftshift(weight, axes=0), np.fft.fftshift(bias, axes=0)
+    rows, columns = weight.shape
+    if fourier:
         height, width = module.size[-2:]
         top = -(height // 2 + 0.5) / height
         extent = (-0.5 / width, (width // 2 + 0.5) / width, top + 1, top)
+        unit = "frequency (cycles per pixel)"
+    elif lowest:
+        extent = (-0.5, columns - 0.5, rows / 2, -rows / 2)
+        unit = "frequency (cycles per map)"
     else:
-        rows, columns = weight.shape
         extent = (-0.5, columns - 0.5, rows - 0.5, -0.5)
-    return FilterPanel(name, weight, bias, extent, fourier)
+        unit = "index"
+    return FilterPanel(name, weight, bias, extent, fourier, unit)
 
 
 def _array(parameter: Tensor) -> NDArray[np.float64]:
