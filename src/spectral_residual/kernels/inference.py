@@ -13,6 +13,7 @@ from torch import Tensor
 
 from ..transforms import FourierTransform
 from ..transforms.base import Size, computing_dtype
+from . import native
 from .grouped import chunks, planes_of
 from .layers import Layers
 from .mixing import mix_into
@@ -52,10 +53,8 @@ def folded_block(x: Tensor, layers: Layers, form: str, dtype: torch.dtype) -> Te
     promote = promote * scale2.view(parts, groups, inputs, 1) / parts
     field = layers.field(shift2.view(parts, groups, inputs), size)
     shift1 = shift1.view(parts, groups, outputs)
-    if isinstance(layers.transform, FourierTransform) and form == "fft":
-        shift, filtered = layers.field(shift1, size), _by_fft(layers, shift1, size[1])
-    else:
-        shift, filtered = None, _by_planes(layers, shift1, size, form)
+    by_fft = isinstance(layers.transform, FourierTransform) and form == "fft"
+    filtered = _by_fft(layers, shift1) if by_fft else _by_planes(layers, shift1, size, form)
 
     result = torch.empty_like(x)
     for samples, part in chunks(x, groups):
@@ -63,8 +62,7 @@ def folded_block(x: Tensor, layers: Layers, form: str, dtype: torch.dtype) -> Te
         piece = x[samples, channels]
         shape = (piece.shape[0], planes.stop - planes.start, *size)
         hidden = x.new_empty(shape, dtype=work)
-        first_rows = None if shift is None else shift[planes]
-        mix_into(hidden, piece, reduce[:, part], dtype, field=first_rows)
+        mix_into(hidden, piece, reduce[:, part], dtype)
         mix_into(
             result[samples, channels],
             filtered(hidden, planes),
@@ -76,25 +74,22 @@ def folded_block(x: Tensor, layers: Layers, form: str, dtype: torch.dtype) -> Te
     return result
 
 
-def _by_fft(layers: Layers, shift: Tensor, width: int) -> Filter:
-    """Transform, filter, ReLU and transform back, on complex numbers as pairs.
-
-    The maps have got the shift already, but for imaginary parts in the columns whose spectrum of
-    real maps is Hermitian.
-    """
-    weight, bias = (
-        f.to(shift.dtype)[..., None].expand(-1, -1, 2).contiguous() for f in layers.filters
-    )
-    imaginary = shift[1].flatten()[:, None]
-    columns = (0,) if width % 2 else (0, width // 2)
+def _by_fft(layers: Layers, shift: Tensor) -> Filter:
+    """Transform, shift, filter, ReLU and transform back, on complex numbers as pairs."""
+    weight, bias = (f.to(shift.dtype) for f in layers.filters)
+    shifts = shift.flatten(1)
 
     def filtered(hidden: Tensor, planes: slice) -> Tensor:
         spectrum = torch.fft.rfft2(hidden, norm="ortho")
-        pairs = torch.view_as_real(spectrum)
-        for column in columns:
-            pairs[:, :, :, column, 1] += imaginary[planes]
-        torch.addcmul(bias, pairs, weight, out=pairs).relu_()
-        return spectrum_to_maps(spectrum, width)
+        added = shifts[:, planes].reshape(-1)
+        if native.takes(hidden):
+            ones = torch.ones_like(added)
+            spectrum, _ = native.spectral_filter(spectrum, ones, added, weight, bias)
+        else:
+            pairs = torch.view_as_real(spectrum)
+            pairs += added.view(2, -1).mT[:, None, None]
+            torch.addcmul(bias[..., None], pairs, weight[..., None], out=pairs).relu_()
+        return spectrum_to_maps(spectrum, hidden.shape[3])
 
     return filtered
 
