@@ -56,6 +56,11 @@ def test_command(rows_file, tmp_path, capsys):
     assert "non-local-plain" in printed
     assert "3 rounds" in printed
     assert plot.read_bytes().startswith(b"\x89PNG")
+    assert main(["show", str(stored)]) == 0
+    assert capsys.readouterr().out == printed
+    page = tmp_path / "page.md"
+    assert main(["show", str(stored), str(stored), "--markdown", str(page)]) == 0
+    assert page.read_text().count(f"```\n{printed.rstrip()}\n```") == 2
     report = read_report(stored)
     assert len(report.rows) == 2 + 2 * 4
 

@@ -58,11 +58,13 @@ def test_product_and_both_derivatives(size, dtype, limit, outputs, inputs):
 
 @needs_compiler
 @pytest.mark.parametrize(("of_maps", "of_out"), list(itertools.product(LAYOUTS, repeat=2)))
-def test_memory_layouts_residual_and_first_row(of_maps, of_out):
-    size = (9, 19)
-    maps, weight, residual = operands(size)
+@pytest.mark.parametrize(
+    ("size", "outputs", "inputs"), [((9, 19), 5, 7), ((5, 6), 20, 36), ((4, 33), 19, 16)]
+)
+def test_memory_layouts_residual_and_first_row(of_maps, of_out, size, outputs, inputs):
+    maps, weight, residual = operands(size, outputs, inputs)
     maps = LAYOUTS[of_maps](maps)
-    first_row = random_maps(10, (1, size[1]), batch=1, seed=3)[0]
+    first_row = random_maps(2 * outputs, (1, size[1]), batch=1, seed=3)[0]
     residual = LAYOUTS[of_out](residual)
     expected = residual + mixing.mix(maps, weight, torch.float64)
     expected[:, :, :1] += first_row
@@ -78,13 +80,16 @@ def test_memory_layouts_residual_and_first_row(of_maps, of_out):
 @needs_compiler
 @pytest.mark.parametrize("of_maps", LAYOUTS)
 @pytest.mark.parametrize("of_gradient", LAYOUTS)
-def test_memory_layouts_of_the_derivative_by_the_weight(of_maps, of_gradient):
-    maps, weight, gradient = operands((9, 19))
+@pytest.mark.parametrize(("size", "outputs", "inputs"), [((9, 19), 5, 7), ((5, 6), 20, 36)])
+def test_memory_layouts_of_the_derivative_by_the_weight(
+    of_maps, of_gradient, size, outputs, inputs
+):
+    maps, weight, gradient = operands(size, outputs, inputs)
     maps, gradient = LAYOUTS[of_maps](maps), LAYOUTS[of_gradient](gradient)
     weight.requires_grad_()
     mixing.mix(maps, weight, torch.float64).backward(gradient)
     with torch.no_grad():
-        residual = random_maps(14, (9, 19), seed=5)
+        residual = random_maps(2 * inputs, size, seed=5)
         of_maps = torch.full_like(maps, float("nan"))
         of_weight = native.derive(of_maps, gradient, maps, weight, residual)
         expected = residual + mixing.mix(gradient, weight.mT, torch.float64)
@@ -95,8 +100,11 @@ def test_memory_layouts_of_the_derivative_by_the_weight(of_maps, of_gradient):
 @needs_compiler
 @pytest.mark.parametrize("of_maps", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("of_out", [torch.float32, torch.bfloat16])
-def test_half_precision_is_rounded_once(of_maps, of_out):
-    maps, weight, residual = operands((6, 21), dtype=torch.float32)
+@pytest.mark.parametrize("channels_last", [True, False])
+def test_half_precision_is_rounded_once(of_maps, of_out, channels_last):
+    maps, weight, residual = operands((6, 21), 17, 20, dtype=torch.float32)
+    if channels_last:
+        maps, residual = (LAYOUTS["channels_last"](each) for each in (maps, residual))
     maps, residual = maps.to(of_maps), residual.to(of_out)
     out = torch.empty_like(residual)
     native.mix_into(out, maps, weight, residual, None)

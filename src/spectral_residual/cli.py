@@ -40,7 +40,7 @@ usage: srl COMMAND ...
         parameters and operations, per layer and in total
   srl tables [--json]
         the cost columns of the paper's tables 2, 3 and 8, recomputed beside the printed ones
-  srl bench [networks] [--device DEVICE]
+  srl bench [networks] [--device DEVICE] | show FILE
         time and memory of all blocks, or of whole networks, side by side
 
 Each command has a --help. Set SRL_TRACEBACK=1 to see where an error was raised.

@@ -27,7 +27,9 @@ forward, and forward + backward. Each is told as a ratio too: to copying the inp
 blocks (--ratio), and to the same block on a quarter of the positions (growth). Exits with 1 if
 --compare finds a ratio that is worse."""
 
-_MORE = "Whole networks with blocks and without: srl bench networks --help"
+_MORE = "See also: srl bench networks --help, srl bench show --help"
+
+_SHOW = """Print stored benchmarks as they were printed when they were measured, or write a page."""
 
 _NETWORKS = """Milliseconds and peak memory of pose networks with blocks and without, side by side
 in interleaved rounds. SimpleBaseline-ResNet-50 at 384x288: forward. A ResNet-18 cut after res3 at
@@ -42,7 +44,7 @@ Show = Callable[[float], None]
 
 
 def main(arguments: list[str]) -> int:
-    """Run ``srl bench`` or ``srl bench networks``.
+    """Run ``srl bench``, ``srl bench networks`` or ``srl bench show``.
 
     Parameters
     ----------
@@ -61,7 +63,22 @@ def main(arguments: list[str]) -> int:
     """
     if arguments[:1] == ["networks"]:
         return _networks(_network_parser().parse_args(arguments[1:]))
+    if arguments[:1] == ["show"]:
+        return _show(_show_parser().parse_args(arguments[1:]))
     return _blocks(_block_parser().parse_args(arguments))
+
+
+def _show(options: argparse.Namespace) -> int:
+    reports = [(path, to_text(read_report(path))) for path in options.files]
+    if options.markdown is None:
+        print("\n\n".join(text for _, text in reports))
+        return 0
+    files = " ".join(map(str, options.files))
+    page = f"# Benchmarks\n\nWritten by `srl bench show {files} --markdown {options.markdown}`.\n"
+    for path, text in reports:
+        page += f"\n## {path.name}\n\n```\n{text.rstrip()}\n```\n"
+    options.markdown.write_text(page, encoding="utf-8")
+    return 0
 
 
 def _blocks(options: argparse.Namespace) -> int:
@@ -119,6 +136,15 @@ def _networks(options: argparse.Namespace) -> int:
         pairs=pairs,
     )
     return _finish(report, stored, options)
+
+
+def _show_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="srl bench show", description=_SHOW)
+    parser.add_argument("files", nargs="+", type=Path, metavar="FILE", help="written by --json")
+    parser.add_argument(
+        "--markdown", type=Path, metavar="PAGE", help="write this page instead of printing"
+    )
+    return parser
 
 
 def _block_parser() -> argparse.ArgumentParser:
