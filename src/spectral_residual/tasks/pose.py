@@ -23,7 +23,7 @@ from ..data.module import KeypointDataModule
 from ..data.skeleton import COCO, Skeleton
 from ..evaluation import evaluate_keypoints, format_table, pck, write_results
 from ..models.simple_baseline import HEATMAP_STRIDE
-from .optim import parameter_groups
+from .optim import ParameterOptions, build_optimizer, with_schedule
 from .pose_network import CHECKPOINT_KEY, PoseNetwork, build_network, check_same_network
 from .pose_output import report_broken, write_overlays
 from .pose_results import PoseCollector, Poses, coco_results, rescored_poses
@@ -64,6 +64,9 @@ class PoseTask(lightning.LightningModule):
         Takes the optimiser and returns a schedule.
     schedule_interval : {"epoch", "step"}
         When the schedule is stepped.
+    parameter_options : dict, optional
+        Learning rate and weight decay of single parameters by shell pattern of their names, e.g.
+        ``{"*.alpha": {"lr_mult": 10}}``; see `ParameterOptions`.
     sigma : float, optional
         Deviation of the target Gaussians in heatmap pixels; by default 2 at an input height of
         256, in proportion to the height, at least 1.
@@ -81,6 +84,7 @@ class PoseTask(lightning.LightningModule):
         optimizer: OptimizerCallable = lambda p: Adam(p, lr=1e-3),
         lr_scheduler: LRSchedulerCallable | None = None,
         schedule_interval: Literal["epoch", "step"] = "epoch",
+        parameter_options: dict[str, ParameterOptions] | None = None,
         sigma: float | None = None,
         evaluation: PoseEvaluation = PoseEvaluation(),
         input_size: tuple[int, int] = (256, 192),
@@ -94,6 +98,7 @@ class PoseTask(lightning.LightningModule):
         self.make_optimizer = optimizer
         self.make_scheduler = lr_scheduler
         self.schedule_interval = schedule_interval
+        self.parameter_options = parameter_options
         self.network = build_network(network, skeleton, self.input_size)
         heatmap_size = (self.input_size[0] // HEATMAP_STRIDE, self.input_size[1] // HEATMAP_STRIDE)
         self.codec = HeatmapCodec(
@@ -122,11 +127,8 @@ class PoseTask(lightning.LightningModule):
 
     def configure_optimizers(self) -> Any:
         """Optimiser over parameter groups, and the schedule."""
-        optimizer = self.make_optimizer(parameter_groups(self.network))
-        if self.make_scheduler is None:
-            return optimizer
-        schedule = {"scheduler": self.make_scheduler(optimizer), "interval": self.schedule_interval}
-        return {"optimizer": optimizer, "lr_scheduler": schedule}
+        optimizer = build_optimizer(self.network, self.make_optimizer, self.parameter_options)
+        return with_schedule(optimizer, self.make_scheduler, self.schedule_interval)
 
     def on_fit_start(self) -> None:
         """Watch for unreadable images."""

@@ -19,7 +19,7 @@ from rich.console import Console
 from rich.progress import track
 from torch import Tensor
 
-from .optim import parameter_groups
+from .optim import build_optimizer
 
 Batch = dict[str, Tensor]
 Loss = Callable[[Any, Batch], Tensor]
@@ -71,7 +71,7 @@ def measure_speed(cli: Any, loss: Loss, *, rounds: int, steps: int) -> SpeedRepo
     device = strategy.root_device
     data.setup("fit")
     task = cli.model.to(device).train()
-    optimizer = task.make_optimizer(parameter_groups(task.network))
+    optimizer = build_optimizer(task.network, task.make_optimizer, task.parameter_options)
     loader = data.train_dataloader()
     batches = _endless(loader)
 

@@ -18,7 +18,7 @@ from torch.optim import SGD
 from ..data.broken import BrokenSamples
 from ..data.video.augment import normalise_video
 from ..data.video.module import VideoDataModule
-from .optim import parameter_groups
+from .optim import ParameterOptions, build_optimizer, with_schedule
 from .video_network import (
     CHECKPOINT_KEY,
     TRAINING_OPTIONS,
@@ -77,6 +77,9 @@ class VideoTask(lightning.LightningModule):
         Takes the optimiser and returns a schedule.
     schedule_interval : {"epoch", "step"}
         When the schedule is stepped.
+    parameter_options : dict, optional
+        Learning rate and weight decay of single parameters by shell pattern of their names, e.g.
+        ``{"*.alpha": {"lr_mult": 10}}``; see `ParameterOptions`.
     label_smoothing : float
         Share of the target that is spread over all classes, in [0, 1].
     mixup : float
@@ -100,6 +103,7 @@ class VideoTask(lightning.LightningModule):
         ),
         lr_scheduler: LRSchedulerCallable | None = None,
         schedule_interval: Literal["epoch", "step"] = "epoch",
+        parameter_options: dict[str, ParameterOptions] | None = None,
         label_smoothing: float = 0.0,
         mixup: float = 0.0,
         evaluation: VideoEvaluation = VideoEvaluation(),
@@ -126,6 +130,7 @@ class VideoTask(lightning.LightningModule):
         self.make_optimizer = optimizer
         self.make_scheduler = lr_scheduler
         self.schedule_interval = schedule_interval
+        self.parameter_options = parameter_options
         self.network = build_video_network(
             network,
             num_classes=len(self.class_names),
@@ -174,11 +179,8 @@ class VideoTask(lightning.LightningModule):
 
     def configure_optimizers(self) -> Any:
         """Optimiser over parameter groups, and the schedule."""
-        optimizer = self.make_optimizer(parameter_groups(self.network))
-        if self.make_scheduler is None:
-            return optimizer
-        schedule = {"scheduler": self.make_scheduler(optimizer), "interval": self.schedule_interval}
-        return {"optimizer": optimizer, "lr_scheduler": schedule}
+        optimizer = build_optimizer(self.network, self.make_optimizer, self.parameter_options)
+        return with_schedule(optimizer, self.make_scheduler, self.schedule_interval)
 
     def on_fit_start(self) -> None:
         """Watch for unreadable videos."""
