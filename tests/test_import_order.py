@@ -33,7 +33,7 @@ APPLICATIONS = 8
 BESIDE = {
     "data": {"errors", "data"},
     "evaluation": {"errors", "evaluation"},
-    "visualize": {"errors", "data", "visualize"},
+    "drawing": {"errors", "data", "drawing"},
 }
 TORCH_ALONE = ["errors", "transforms", "kernels", "blocks", "insertion", "cost"]
 
@@ -94,7 +94,7 @@ def test_the_rule_refuses():
     assert allowed("blocks", "transforms")
     assert allowed("models", "cost")
     assert allowed("cli", "report")
-    assert allowed("tasks", "visualize")
+    assert allowed("tasks", "drawing")
     assert not allowed("transforms", "blocks")
     assert not allowed("kernels", "blocks")
     assert not allowed("blocks", "insertion")

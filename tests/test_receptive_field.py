@@ -12,13 +12,13 @@ from torch import nn
 
 from keypoint_files import SIGMAS, write_split
 from spectral_residual import create_block
-from spectral_residual.receptive_field import (
+from spectral_residual.tasks.pose_cli import pose_cli
+from spectral_residual.viz import (
     ReceptiveField,
     effective_receptive_field,
     receptive_field_figure,
 )
-from spectral_residual.tasks.pose_cli import pose_cli
-from spectral_residual.viz_cli import main
+from spectral_residual.viz.cli import main
 
 
 def images(count=3, size=(16, 12)):
@@ -154,7 +154,11 @@ def test_viz_compares_checkpoints(checkpoints, tmp_path, capsys):
     shares = {name: found["energy_outside"] for name, found in summary["receptive_field"].items()}
     assert 0 <= shares["base"] < shares["srl"] < 1
     expected = ["receptive_field", "filters_srl", "skeletons", "heatmaps"]
-    assert summary["files"] == [str(output / f"{name}.png") for name in expected]
+    files = [str(output / f"{name}.png") for name in expected]
+    assert summary["files"] == [*files, str(output / "index.html")]
+    page = (output / "index.html").read_text()
+    assert f"<td>{100 * shares['srl']:.1f} %</td>" in page
+    assert page.count("<img ") == len(expected)
     for rows, name in ((3, "skeletons"), (2, "heatmaps")):
         picture = cv2.imread(str(output / f"{name}.png"))
         assert picture.shape[0] == rows * 132

@@ -106,7 +106,7 @@ _COMMANDS: dict[str, str | dict[str, str]] = {
     },
     "demo": {"pose": "demo.pose:main", "video": "demo.video:main"},
     "experiment": "experiments.cli:main",
-    "viz": "viz_cli:main",
+    "viz": "viz.cli:main",
     "cost": "cost_cli:main",
     "tables": "tables:main",
     "bench": "bench.cli:main",

@@ -22,10 +22,10 @@ from torch.optim.lr_scheduler import OneCycleLR
 from ..cost import measure_cost
 from ..data import COCO, AugmentConfig, KeypointDataModule, Loading
 from ..data.synthetic import generate_dataset
+from ..drawing import contact_sheet, draw_poses
 from ..errors import unknown_name
 from ..report import Picture, RunSummary, filter_figure, summary_table, write_report
 from ..tasks import PoseNetwork, PoseTask
-from ..visualize import contact_sheet, draw_poses
 from .common import Precision, fast_precision, hidden_warnings
 
 INPUT_SIZE = (96, 64)

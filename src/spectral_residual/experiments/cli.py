@@ -1,4 +1,4 @@
-"""``srl experiment list | run | report``."""
+"""``srl experiment list | run | viz | report``."""
 
 from __future__ import annotations
 
@@ -13,12 +13,14 @@ import yaml  # type: ignore[import-untyped]
 
 from ..errors import unknown_name
 from .definitions import experiment_names, read_experiment, selected_runs
-from .report import markdown_report, text_report, update_page, write_curves
+from .page import write_html
+from .report import markdown_report, text_report, update_page, write_figures
 from .results import read_records
 from .runner import RunOptions, fit_command, plan, run_jobs
 from .summary import summarise
+from .views import StoredViews, read_views
 
-_COMMANDS = ("list", "run", "report")
+_COMMANDS = ("list", "run", "viz", "report")
 
 
 def main(arguments: list[str]) -> int:
@@ -47,7 +49,9 @@ def main(arguments: list[str]) -> int:
         raise ValueError(f"unknown arguments of 'srl experiment {options.command}': {rest}")
     if options.command == "list":
         return _list(options)
-    return _run(options, rest) if options.command == "run" else _report(options)
+    if options.command == "run":
+        return _run(options, rest)
+    return _viz(options) if options.command == "viz" else _report(options)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -68,11 +72,16 @@ def _parser() -> argparse.ArgumentParser:
         help="results, one file of JSON lines for each experiment (default: results)",
     )  # fmt: skip
     add("--json", action="store_true", help="print JSON")
+    outputs = argparse.ArgumentParser(add_help=False)
+    outputs.add_argument(
+        "--output", type=Path, default=Path("runs/experiments"), metavar="FOLDER",
+        help="checkpoints, logs and pictures (default: runs/experiments)",
+    )  # fmt: skip
     commands.add_parser("list", parents=[shared], help="all experiments")
 
     run = commands.add_parser(
         "run",
-        parents=[shared],
+        parents=[shared, outputs],
         allow_abbrev=False,
         help="train and evaluate what has no result yet",
         description="Train and evaluate what has no result yet. Interrupted runs go on after "
@@ -88,17 +97,35 @@ def _parser() -> argparse.ArgumentParser:
         "--limit", type=int, metavar="N",
         help="only N batches of training and validation per epoch, to see that it runs",
     )  # fmt: skip
-    add(
-        "--output", type=Path, default=Path("runs/experiments"), metavar="FOLDER",
-        help="checkpoints and logs (default: runs/experiments)",
-    )  # fmt: skip
     add("--dry-run", action="store_true", help="only print the training commands")
 
-    report = commands.add_parser("report", parents=[shared], help="tabulate the results")
+    viz = commands.add_parser(
+        "viz",
+        parents=[shared, outputs],
+        allow_abbrev=False,
+        help="draw what the trained networks see",
+        description="Receptive fields, learnt filters, skeletons and heatmaps of the pose networks "
+        "of one seed, into OUTPUT/NAME/viz; the shares of the receptive fields go into "
+        "RESULTS/NAME.viz.json. 'report' shows them.",
+    )
+    add = viz.add_argument
+    add("name", help="name of an experiment")
+    add("--runs", nargs="+", default=[], metavar="RUN", help="default: all that are trained")
+    add("--seed", type=int, default=0, metavar="N", help="seed of the trainings (default: 0)")
+    add("--images", type=int, default=128, metavar="N", help="validation persons (default: 128)")
+    add("--root", metavar="FOLDER", help="folder of the data")
+
+    report = commands.add_parser(
+        "report", parents=[shared, outputs], allow_abbrev=False, help="tabulate the results"
+    )
     add = report.add_argument
     add("names", nargs="*", metavar="NAME", help="experiments (default: all)")
+    add("--html", type=Path, metavar="FILE", help="write tables, curves and pictures as one page")
     add("--markdown", type=Path, metavar="FILE", help="update the tables of this page")
-    add("--figures", type=Path, metavar="FOLDER", help="draw the curves into this folder")
+    add(
+        "--figures", type=Path, metavar="FOLDER",
+        help="draw the curves and copy the receptive fields and filters into this folder",
+    )  # fmt: skip
     return parser
 
 
@@ -160,19 +187,54 @@ def _run(options: argparse.Namespace, rest: Sequence[str]) -> int:
     return int(bool(failures))
 
 
+def _viz(options: argparse.Namespace) -> int:
+    from .draw import draw_experiment
+
+    experiment = read_experiment(options.experiments, options.name)
+    if options.images < 1:
+        raise ValueError(f"--images must be positive, got {options.images}")
+    runs = [experiment.run(name) for name in options.runs]
+    where = RunOptions(results=options.results, output=options.output, root=options.root)
+    views, files = draw_experiment(experiment, runs, options.seed, options.images, where)
+    shares = views.shares()
+    if options.json:
+        print(json.dumps({"receptive_field": shares, "files": [str(file) for file in files]}))
+        return 0
+    for name, found in shares.items():
+        outside = f"{100 * found['energy_outside']:6.1f} %"
+        print(f"{name:20} {outside} of the gradient energy outside the central 25 %")
+    for file in files:
+        print(file)
+    return 0
+
+
 def _report(options: argparse.Namespace) -> int:
     names = options.names or experiment_names(options.experiments)
     experiments = [read_experiment(options.experiments, name) for name in names]
     records = read_records(options.results)
     summaries = [summarise(experiment, records) for experiment in experiments]
-    figures = {} if options.figures is None else write_curves(summaries, options.figures)
+    views = {e.name: read_views(options.results, e) for e in experiments}
+    figures: dict[str, dict[str, Path]] = {}
+    if options.figures is not None:
+        figures = write_figures(summaries, views, options.output, options.figures)
     if options.markdown is not None:
-        update_page(options.markdown, markdown_report(summaries, figures, options.markdown.parent))
+        page = options.markdown
+        update_page(page, markdown_report(summaries, views, figures, page.parent))
+    if options.html is not None:
+        write_html(options.html, summaries, views, options.output)
     if options.json:
-        print(json.dumps([summary.to_dict() for summary in summaries]))
+        print(
+            json.dumps(
+                [s.to_dict() | {"views": _dict(views[s.experiment.name])} for s in summaries]
+            )
+        )
     else:
-        print(text_report(summaries))
+        print(text_report(summaries, views))
     return 0
+
+
+def _dict(views: StoredViews | None) -> dict[str, Any] | None:
+    return None if views is None else vars(views).copy()
 
 
 def _overrides(rest: Sequence[str]) -> dict[str, Any]:

@@ -28,7 +28,8 @@ NEUTRAL = (
 """What the result of a run with a given seed does not depend on."""
 
 _EXPERIMENT_KEYS = (
-    "title", "kind", "data", "paper", "metrics", "configs", "overrides", "seeds", "runs",
+    "title", "kind", "data", "paper", "metrics", "compared", "configs", "overrides", "seeds",
+    "runs",
 )  # fmt: skip
 _RUN_KEYS = ("name", "configs", "overrides", "seeds", "baseline", "paper")
 
@@ -124,6 +125,8 @@ class Experiment:
         A sentence: where the printed numbers are from, with their data and budget.
     metrics : tuple of str
         Metrics to tabulate; differences are given for the first.
+    compared : str or None
+        Run to compare with each other one.
     runs : tuple of Run
         In the order of the table.
     """
@@ -134,6 +137,7 @@ class Experiment:
     data: str
     paper: str | None
     metrics: tuple[str, ...]
+    compared: str | None
     runs: tuple[Run, ...]
 
     def run(self, name: str) -> Run:
@@ -189,6 +193,9 @@ def read_experiment(folder: Path, name: str) -> Experiment:
     for run in runs:
         if run.baseline is not None and run.baseline not in known:
             raise unknown_name(f"baseline of run {run.name} in {path}", run.baseline, known)
+    compared = content.get("compared")
+    if compared is not None and compared not in known:
+        raise unknown_name(f"compared run in {path}", compared, known)
     return Experiment(
         name=name,
         title=content["title"],
@@ -196,6 +203,7 @@ def read_experiment(folder: Path, name: str) -> Experiment:
         data=content["data"],
         paper=content.get("paper"),
         metrics=tuple(content["metrics"]),
+        compared=compared,
         runs=runs,
     )
 

@@ -16,6 +16,9 @@ Record = dict[str, Any]
 OUTCOME = "outcome.json"
 """File in which the process of a run leaves its result."""
 
+CHECKPOINT = "last.ckpt"
+"""File of a run's last finished epoch."""
+
 
 def append_record(path: Path, record: Mapping[str, Any]) -> None:
     """Append one line; a line that an interrupted process left unfinished is ended before."""

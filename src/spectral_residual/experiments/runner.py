@@ -154,8 +154,7 @@ def _run(experiment: Experiment, job: Job, options: RunOptions) -> Record:
     root = options.root or job.run.configuration(options.extra).get("data", {}).get("root", "")
     if not Path(root).is_dir():
         raise FileNotFoundError(f"data.root: no folder {root!r}; give the right one with --root")
-    name = f"{job.run.name}-seed{job.seed}-{job.definition[:_SHORT]}"
-    folder = options.output / experiment.name / name
+    folder = run_folder(options.output, experiment, job)
     folder.mkdir(parents=True, exist_ok=True)
     arguments = job.run.arguments(job.seed, options.root, options.extra)
     request = {
@@ -173,6 +172,12 @@ def _run(experiment: Experiment, job: Job, options: RunOptions) -> Record:
         record = _record(experiment, job, options, outcome)
         append_record(options.results / f"{experiment.name}.jsonl", record)
     return record
+
+
+def run_folder(output: Path, experiment: Experiment, job: Job) -> Path:
+    """Folder of a job's checkpoint and logs."""
+    name = f"{job.run.name}-seed{job.seed}-{job.definition[:_SHORT]}"
+    return output / experiment.name / name
 
 
 def _start_worker(request: Path, lock: int, messages: TextIO) -> None:

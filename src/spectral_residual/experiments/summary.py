@@ -74,6 +74,33 @@ class Row:
 
 
 @dataclass(frozen=True)
+class Comparison:
+    """One run minus another, seed by seed.
+
+    Attributes
+    ----------
+    run, other : str
+        Their names.
+    differences : dict of int to float
+        Difference of the first metric in points by seed.
+    """
+
+    run: str
+    other: str
+    differences: Mapping[int, float]
+
+    @property
+    def estimate(self) -> Estimate:
+        """Mean and deviation."""
+        return Estimate.of(list(self.differences.values()))
+
+    @property
+    def wins(self) -> int:
+        """Seeds with which the run is better."""
+        return sum(difference > 0 for difference in self.differences.values())
+
+
+@dataclass(frozen=True)
 class Summary:
     """Results of one experiment.
 
@@ -109,12 +136,33 @@ class Summary:
         ours, theirs = row.metric(name), base.metric(name)
         if ours is None or theirs is None:
             return None
-        common = [
-            100 * (row.records[seed]["metrics"][name] - base.records[seed]["metrics"][name])
-            for seed in row.records
-            if seed in base.records
-        ]
+        common = list(self._differences(row, base).values())
         return Estimate.of(common) if common else Estimate(ours.mean - theirs.mean, None, 0)
+
+    def comparisons(self) -> list[Comparison]:
+        """The compared run with each other one that has a result with the same seed."""
+        first = next((r for r in self.rows if r.run.name == self.experiment.compared), None)
+        if first is None:
+            return []
+        found = []
+        for other in self.rows:
+            differences = {} if other is first else self._differences(first, other)
+            if differences and other.extra == first.extra:
+                found.append(Comparison(first.name, other.name, differences))
+        return found
+
+    def _differences(self, row: Row, other: Row) -> dict[int, float]:
+        """First metric of one row minus that of another, in points, by common seed."""
+        name = self.experiment.metrics[0]
+        values = {
+            seed: (row.records[seed]["metrics"].get(name), other.records[seed]["metrics"].get(name))
+            for seed in sorted(row.records.keys() & other.records.keys())
+        }
+        return {
+            seed: 100 * (ours - theirs)
+            for seed, (ours, theirs) in values.items()
+            if ours is not None and theirs is not None
+        }
 
     def paper_gain(self, row: Row) -> float | None:
         """Difference of the first metric to the baseline in the paper, in points."""
@@ -153,6 +201,16 @@ class Summary:
                     "parameters": _dict(row.value("parameters")),
                 }
                 for row in self.rows
+            ],
+            "comparisons": [
+                {
+                    "run": c.run,
+                    "other": c.other,
+                    "differences": dict(c.differences),
+                    "wins": c.wins,
+                    **vars(c.estimate),
+                }
+                for c in self.comparisons()
             ],
         }
 

@@ -20,9 +20,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from ..bench.report import device_name
 from .provenance import data_fingerprint, peak_memory
 from .recorder import EpochRecorder, read_record
-from .results import OUTCOME
-
-CHECKPOINT = "last.ckpt"
+from .results import CHECKPOINT, OUTCOME
 
 
 def execute(

@@ -12,7 +12,7 @@ import numpy as np
 from ..data.images import ImageError, read_image
 from ..data.keypoints import KeypointDataset
 from ..data.skeleton import Skeleton
-from ..visualize import draw_poses
+from ..drawing import draw_poses
 from .pose_results import Poses
 
 log = logging.getLogger(__name__)

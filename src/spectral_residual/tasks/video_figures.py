@@ -13,7 +13,7 @@ from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from ..visualize import contact_sheet
+from ..drawing import contact_sheet
 
 TRUE_COLOUR = "#1b7f3b"
 WRONG_COLOUR = "#c62828"

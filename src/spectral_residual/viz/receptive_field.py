@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 _DPI = 160
 _LEAST = 1e-4
+_COLUMNS = 4
 
 
 @dataclass(frozen=True, eq=False)
@@ -115,9 +116,14 @@ def receptive_field_figure(fields: Mapping[str, ReceptiveField]) -> bytes:
     if not fields:
         raise ValueError("expected at least one receptive field")
     height, width = next(iter(fields.values())).absolute.shape
-    figure = Figure(figsize=(0.8 + 3 * len(fields), 1.2 + 3 * height / width), layout="constrained")
-    panels = figure.subplots(1, len(fields), squeeze=False)[0]
-    for axes, (name, field) in zip(panels, fields.items(), strict=True):
+    columns = min(len(fields), _COLUMNS)
+    rows = -(-len(fields) // columns)
+    inches = (0.8 + 3 * columns, rows * (1 + 3 * height / width))
+    figure = Figure(figsize=inches, layout="constrained")
+    panels = figure.subplots(rows, columns, squeeze=False).ravel()
+    for axes in panels[len(fields) :]:
+        axes.set_axis_off()
+    for axes, (name, field) in zip(panels, fields.items(), strict=False):
         relative = field.absolute / max(field.absolute.max(), np.finfo(np.float64).tiny)
         image = axes.imshow(
             np.log10(np.maximum(relative, _LEAST)), vmin=np.log10(_LEAST), vmax=0, cmap="magma"

@@ -1,13 +1,10 @@
-"""``srl viz``: what trained pose networks see, side by side."""
+"""What trained pose networks see and predict, side by side, as pictures."""
 
 from __future__ import annotations
 
-import argparse
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
@@ -16,19 +13,50 @@ from matplotlib import colormaps
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from .data.heatmap import HeatmapCodec, default_sigma, flip_heatmaps
-from .data.keypoints import Sample, normalise
-from .data.module import KeypointDataModule
-from .data.skeleton import Skeleton
-from .receptive_field import effective_receptive_field, receptive_field_figure
-from .report import filter_figure
-from .tasks import load_pose_network
-from .tasks.pose_cli import pose_cli
-from .visualize import contact_sheet, draw_poses
+from ..data.heatmap import HeatmapCodec, default_sigma, flip_heatmaps
+from ..data.keypoints import Sample, normalise
+from ..data.module import KeypointDataModule
+from ..data.skeleton import Skeleton
+from ..drawing import contact_sheet, draw_poses
+from ..report import filter_figure
+from ..tasks import load_pose_network
+from .names import HEATMAPS, RECEPTIVE_FIELD, SKELETONS, filters_name
+from .receptive_field import ReceptiveField, effective_receptive_field, receptive_field_figure
 
 _DRAWN_SCORE = 0.1
 _ENLARGED = 2
 _CASES = 5
+
+
+@dataclass(frozen=True, eq=False)
+class Views:
+    """What networks see.
+
+    Attributes
+    ----------
+    fields : dict of str to ReceptiveField
+        Effective receptive fields by name of the network.
+    pictures : dict of str to bytes
+        PNG files by name: `RECEPTIVE_FIELD`, ``filters_<name>.png`` of every network with spectral
+        blocks, `SKELETONS`, `HEATMAPS`.
+    """
+
+    fields: dict[str, ReceptiveField]
+    pictures: dict[str, bytes]
+
+    def shares(self) -> dict[str, dict[str, float]]:
+        """Shares of gradient energy and absolute gradient outside the central 25 %, by name."""
+        return {
+            name: {"energy_outside": f.energy_outside, "absolute_outside": f.absolute_outside}
+            for name, f in self.fields.items()
+        }
+
+    def write(self, folder: Path) -> list[Path]:
+        """Write the pictures into a folder, which is created; the files."""
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, content in self.pictures.items():
+            (folder / name).write_bytes(content)
+        return [folder / name for name in self.pictures]
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,94 +76,57 @@ class _Predictions:
     scores: NDArray[np.float64]
 
 
-def main(arguments: list[str]) -> int:
-    """Run ``srl viz``; further options are those of ``srl pose fit``, for the data."""
-    parser = argparse.ArgumentParser(
-        prog="srl viz",
-        description="For checkpoints of pose models: the effective receptive field, W and B of "
-        "every spectral ReLU over frequency, and heatmaps and skeletons of persons that are "
-        "predicted well and badly. All other options, --config first of all, are those of "
-        "'srl pose fit'; they say which validation data to use.",
-        allow_abbrev=False,
-    )
-    add = parser.add_argument
-    add(
-        "--ckpt", nargs="+", required=True, metavar="[NAME=]FILE",
-        help="checkpoints with the names to show",
-    )  # fmt: skip
-    add("--output", type=Path, default=Path("runs/viz"), help="folder (default: runs/viz)")
-    add("--layer", help="module whose centre is looked at (default: the heatmaps)")
-    add("--images", type=int, default=32, help="validation persons to use (default: 32)")
-    add("--json", action="store_true", help="print one JSON object")
-    own, rest = parser.parse_known_args(arguments)
-    if own.images < 1:
-        raise ValueError(f"--images must be positive, got {own.images}")
-    networks = {name: load_pose_network(path) for name, path in _named(own.ckpt).items()}
-    data = pose_cli(rest, run=False).datamodule
-    for name, (_, skeleton, size) in networks.items():
+def draw_networks(
+    checkpoints: Mapping[str, str | Path],
+    data: KeypointDataModule,
+    count: int,
+    layer: str | None = None,
+) -> Views:
+    """Draw receptive fields, learnt filters, skeletons and heatmaps of checkpoints.
+
+    Parameters
+    ----------
+    checkpoints : mapping
+        Checkpoints of pose networks by the names to show.
+    data : KeypointDataModule
+        Its validation split is used.
+    count : int
+        Validation persons to use, spread over the split.
+    layer : str, optional
+        Module whose centre is looked at, by default the heatmaps.
+
+    Raises
+    ------
+    ValueError
+        If a network was trained for another input size or skeleton than the data have.
+    FileNotFoundError
+        If there is no such checkpoint.
+    """
+    models = {}
+    for name, path in checkpoints.items():
+        models[name], skeleton, size = load_pose_network(path)
         if size != data.input_size or skeleton != data.skeleton:
             raise ValueError(
                 f"--ckpt {name}: a model for {size[0]}x{size[1]} and {skeleton.num_joints} joints, "
                 f"the data are {data.input_size[0]}x{data.input_size[1]} (H x W) with "
                 f"{data.skeleton.num_joints}, or joints of other names"
             )
-    samples = _samples(data, own.images)
-    own.output.mkdir(parents=True, exist_ok=True)
-    models = {name: network for name, (network, _, _) in networks.items()}
-    summary = _write(models, samples, data, own.output, own.layer)
-    if own.json:
-        print(json.dumps(summary))
-        return 0
-    print(
-        f"share of the gradient energy outside the central 25 % of the image, {own.images} persons"
-    )
-    for name, found in summary["receptive_field"].items():
-        print(f"{name:20} {100 * found['energy_outside']:6.1f} %")
-    for file in summary["files"]:
-        print(file)
-    return 0
-
-
-def _write(
-    models: Mapping[str, nn.Module],
-    samples: Sequence[Sample],
-    data: KeypointDataModule,
-    output: Path,
-    layer: str | None,
-) -> dict[str, Any]:
-    """Write all pictures; shares of the receptive fields, and names of the files."""
+    samples = _samples(data, count)
     images = torch.stack([sample["image"] for sample in samples])
     fields = {
         name: effective_receptive_field(model, normalise(images), layer)
         for name, model in models.items()
     }
-    pictures = {"receptive_field.png": receptive_field_figure(fields)}
+    pictures = {RECEPTIVE_FIELD: receptive_field_figure(fields)}
     for name, model in models.items():
         figure = filter_figure(model)
         if figure is not None:
-            pictures[f"filters_{name}.png"] = figure
+            pictures[filters_name(name)] = figure
     predictions = {name: _predict(model, images, data) for name, model in models.items()}
     chosen = _good_and_bad(predictions, samples, data)
-    pictures["skeletons.png"] = _png(_skeletons(predictions, samples, chosen, data.skeleton))
-    pictures["heatmaps.png"] = _png(_heatmaps(predictions, images, chosen))
-    for name, content in pictures.items():
-        (output / name).write_bytes(content)
-    shares = {
-        name: {"energy_outside": f.energy_outside, "absolute_outside": f.absolute_outside}
-        for name, f in fields.items()
-    }
-    return {"receptive_field": shares, "files": [str(output / name) for name in pictures]}
-
-
-def _named(values: Sequence[str]) -> dict[str, str]:
-    named: dict[str, str] = {}
-    for value in values:
-        name, equals, path = value.partition("=")
-        key = name if equals else Path(value).stem
-        if key in named:
-            raise ValueError(f"--ckpt: two checkpoints are called {key!r}; write NAME=FILE")
-        named[key] = path if equals else value
-    return named
+    pictures[SKELETONS] = _png(_skeletons(predictions, samples, chosen, data.skeleton))
+    pictures[HEATMAPS] = _png(_heatmaps(predictions, images, chosen))
+    return Views(fields, pictures)
 
 
 def _samples(data: KeypointDataModule, count: int) -> list[Sample]:
