@@ -54,7 +54,7 @@ def test_every_run_is_another_network_that_can_be_built(name, in_repository):
             smallest[key] = (height, run)
     for _, run in smallest.values():
         model, _ = built(run)
-        has_block = any(".srl" in key or "_srl" in key for key, _ in model.named_parameters())
+        has_block = any(".srl" in key or "_srl" in key for key, _ in model.named_modules())
         block = run.configuration()["model"]["network"].get("block")
         assert has_block == (block is not None), run.name
 
