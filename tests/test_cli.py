@@ -201,3 +201,28 @@ def test_help(arguments, capsys):
 def test_misspelt_commands(arguments, message, capsys):
     assert main(arguments) == 2
     assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["bench", "--budg", "1"],
+        ["bench", "networks", "--budg", "1"],
+        ["bench", "show", "--markd", "x"],
+        ["cost", "block", "srl-fft", "--channels", "8", "--size", "8", "8", "--js"],
+        ["tables", "--js"],
+        ["data", "people", "folder", "--see", "1"],
+        ["data", "videos", "folder", "--see", "1"],
+        ["demo", "pose", "--epo", "1"],
+        ["demo", "video", "--epo", "1"],
+    ],
+    ids=" ".join,
+)
+def test_options_are_not_abbreviated(arguments, tmp_path, monkeypatch, capsys):
+    """An abbreviation would mean another option as soon as one is added that begins alike."""
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as error:
+        main(arguments)
+    assert error.value.code == 2
+    assert "unrecognized arguments" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []

@@ -32,7 +32,7 @@ usage: srl COMMAND ...
         generate a data set of people's actions as mp4 files in class folders
   srl demo pose | video [--output FOLDER]
         generate data, train with and without SRL blocks, compare
-  srl experiment list | run NAME | report [NAME]
+  srl experiment list | run NAME | viz NAME | report [NAME]
         run a table of the paper, or what can be run here; tabulate the results
   srl viz --ckpt NAME=FILE ... --config FILE
         receptive fields, learnt filters, skeletons and heatmaps of trained pose networks

@@ -132,6 +132,7 @@ def _build(name: str, input_size: tuple[int, ...]) -> nn.Module:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
+        allow_abbrev=False,
         prog="srl cost",
         description="Parameters and operations of a block or a network for one input, per layer "
         "and in total. Nothing is computed: sizes are found on the meta device.",
@@ -154,7 +155,9 @@ def _parser() -> argparse.ArgumentParser:
         help="option of the block, e.g. groups=1; may be repeated",
     )
 
-    block = commands.add_parser("block", parents=[common], help="cost of a block")
+    block = commands.add_parser(
+        "block", allow_abbrev=False, parents=[common], help="cost of a block"
+    )
     names = ", ".join(dict.fromkeys(BLOCKS + VIDEO_BLOCKS))
     block.add_argument("name", help=f"{names}; or {ALL}, to compare them")
     block.add_argument("--channels", type=int, required=True, metavar="C")
@@ -170,7 +173,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     block.set_defaults(run=_cost_of_block)
 
-    model = commands.add_parser("model", parents=[common], help="cost of a network")
+    model = commands.add_parser(
+        "model", allow_abbrev=False, parents=[common], help="cost of a network"
+    )
     model.add_argument(
         "name",
         help="simple_baseline_resnet50, c2d_resnet18, ..., or a name of torchvision or timm "

@@ -143,6 +143,7 @@ def main(arguments: list[str]) -> int:
         0, or 1 if a cell without a stated reason differs from the printed one.
     """
     parser = argparse.ArgumentParser(
+        allow_abbrev=False,
         prog="srl tables",
         description="Recompute the cost columns of the paper's tables 2, 3 and 8 from real "
         "networks and print each cell beside the printed one.",

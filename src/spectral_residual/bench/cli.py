@@ -139,7 +139,7 @@ def _networks(options: argparse.Namespace) -> int:
 
 
 def _show_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="srl bench show", description=_SHOW)
+    parser = argparse.ArgumentParser(allow_abbrev=False, prog="srl bench show", description=_SHOW)
     parser.add_argument("files", nargs="+", type=Path, metavar="FILE", help="written by --json")
     parser.add_argument(
         "--markdown", type=Path, metavar="PAGE", help="write this page instead of printing"
@@ -148,7 +148,9 @@ def _show_parser() -> argparse.ArgumentParser:
 
 
 def _block_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="srl bench", description=_BLOCKS, epilog=_MORE)
+    parser = argparse.ArgumentParser(
+        allow_abbrev=False, prog="srl bench", description=_BLOCKS, epilog=_MORE
+    )
     add = parser.add_argument
     add("--blocks", metavar="NAMES", help="only rows of these names, separated by commas")
     add("--sizes", metavar="SIZES", help="only these sizes, e.g. 64x48,4x28x28")
@@ -161,7 +163,9 @@ def _block_parser() -> argparse.ArgumentParser:
 
 
 def _network_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="srl bench networks", description=_NETWORKS)
+    parser = argparse.ArgumentParser(
+        allow_abbrev=False, prog="srl bench networks", description=_NETWORKS
+    )
     add = parser.add_argument
     add(
         "--blocks",

@@ -261,7 +261,7 @@ def main(arguments: list[str]) -> int:
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     from ..blocks import BLOCKS
 
-    parser = argparse.ArgumentParser(prog="srl demo pose", description=__doc__)
+    parser = argparse.ArgumentParser(allow_abbrev=False, prog="srl demo pose", description=__doc__)
     defaults = DemoSize()
     parser.add_argument("--output", type=Path, default=Path("demo/pose"), help="folder to write to")
     parser.add_argument("--blocks", nargs="*", default=["srl-fft"], help="blocks to compare")

@@ -211,6 +211,7 @@ def main(arguments: list[str]) -> int:
     """Command line of ``srl demo video``."""
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     parser = argparse.ArgumentParser(
+        allow_abbrev=False,
         prog="srl demo video",
         description="Generate videos of people's actions in pairs that differ in nothing but the "
         "direction of time, train C2D-ResNet-18 without and with blocks, and compare them.",

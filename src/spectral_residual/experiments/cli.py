@@ -56,9 +56,9 @@ def main(arguments: list[str]) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
+        allow_abbrev=False,
         prog="srl experiment",
         description="The paper's experiments, and those that can be run here.",
-        allow_abbrev=False,
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     shared = argparse.ArgumentParser(add_help=False)
@@ -77,7 +77,7 @@ def _parser() -> argparse.ArgumentParser:
         "--output", type=Path, default=Path("runs/experiments"), metavar="FOLDER",
         help="checkpoints, logs and pictures (default: runs/experiments)",
     )  # fmt: skip
-    commands.add_parser("list", parents=[shared], help="all experiments")
+    commands.add_parser("list", allow_abbrev=False, parents=[shared], help="all experiments")
 
     run = commands.add_parser(
         "run",

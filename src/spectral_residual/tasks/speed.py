@@ -136,6 +136,7 @@ def speed_command(
         As for `measure_speed`.
     """
     parser = argparse.ArgumentParser(
+        allow_abbrev=False,
         prog=f"srl {name} speed",
         description=f"{unit.capitalize()} per second of the loader alone, the training step on a "
         "batch in memory, and training. All other options, --config first of all, are those of "

@@ -81,6 +81,7 @@ def predict(arguments: list[str]) -> int:
         video_cli(["predict", *options, *more])
         return 0
     parser = argparse.ArgumentParser(
+        allow_abbrev=False,
         prog="srl video predict",
         description="Print the five best classes of each video, and write them as JSON and as "
         "pictures of the sampled frames. Everything needed is in the checkpoint. With --config "
@@ -102,6 +103,7 @@ def predict(arguments: list[str]) -> int:
 def score(arguments: list[str]) -> int:
     """Command ``srl video score``: the table again, from a scores file."""
     parser = argparse.ArgumentParser(
+        allow_abbrev=False,
         prog="srl video score",
         description="Print the table of a scores file of 'srl video validate' or 'srl video "
         "test' again, without decoding a video.",

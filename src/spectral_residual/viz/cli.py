@@ -15,12 +15,12 @@ from .pictures import draw_networks
 def main(arguments: list[str]) -> int:
     """Run ``srl viz``; further options are those of ``srl pose fit``, for the data."""
     parser = argparse.ArgumentParser(
+        allow_abbrev=False,
         prog="srl viz",
         description="For checkpoints of pose models: the effective receptive field, W and B of "
         "every spectral ReLU over frequency, and heatmaps and skeletons of persons that are "
         "predicted well and badly. All other options, --config first of all, are those of "
         "'srl pose fit'; they say which validation data to use.",
-        allow_abbrev=False,
     )
     add = parser.add_argument
     add(

@@ -277,6 +277,7 @@ def generate_dataset(
 def people(arguments: list[str]) -> int:
     """Command line of ``srl data people``."""
     parser = argparse.ArgumentParser(
+        allow_abbrev=False,
         prog="srl data people",
         description="Generate articulated people with the 17 COCO keypoints, in COCO's files and "
         "layout; the same seed gives the same bytes.",

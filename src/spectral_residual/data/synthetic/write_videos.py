@@ -329,6 +329,7 @@ def videos(arguments: list[str]) -> int:
         See `generate_action_videos`.
     """
     parser = argparse.ArgumentParser(
+        allow_abbrev=False,
         prog="srl data videos",
         description="Generate people who perform actions, as video files in folders of classes; "
         "the classes come in pairs that differ in the direction of time; the same seed gives the "
