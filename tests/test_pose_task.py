@@ -203,6 +203,40 @@ def test_checkpoint_builds_the_network_again_and_refuses_others(root, tmp_path):
         load_pose_network(tmp_path / "none.ckpt")
 
 
+def test_a_trained_network_is_used_with_crops_of_another_size(root, tmp_path):
+    task = make_task(make_data(root), WITH_BLOCKS)
+    trainer = make_trainer(tmp_path, max_steps=2, limit_val_batches=0)
+    trainer.fit(task, datamodule=make_data(root))
+    path = tmp_path / "model.ckpt"
+    trainer.save_checkpoint(path)
+
+    larger = make_data(root, input_size=(96, 64))
+    plain = PoseTask(WITH_BLOCKS, input_size=(96, 64), skeleton=larger.skeleton)
+    hint = r"crops of 64x64 .* crops of 96x64, give --model\.trained_size \[64,64\]"
+    with pytest.raises(ValueError, match=hint):
+        make_trainer(tmp_path).validate(plain, datamodule=larger, ckpt_path=path, weights_only=True)
+    other = PoseTask(
+        WITH_BLOCKS, input_size=(96, 64), skeleton=larger.skeleton, trained_size=(64, 64)
+    )
+    make_trainer(tmp_path).validate(other, datamodule=larger, ckpt_path=path, weights_only=True)
+    assert set(other.metrics) >= {"AP", "PCK"}
+    weights = other.network.state_dict()
+    for name, value in task.network.state_dict().items():
+        assert torch.equal(weights[name], value), name
+    block = other.network.d1.srl
+    block.alpha.data.fill_(0.5)
+    images = torch.randn(1, 3, 96, 64)
+    direct, _, _ = load_pose_network(path)
+    direct.d1.srl.alpha.data.fill_(0.5)
+    torch.testing.assert_close(other.network.eval()(images), direct(images))
+    # Trained further at the new size, it stays a network of the old one.
+    again = tmp_path / "again.ckpt"
+    trainer = make_trainer(tmp_path, max_steps=1, limit_val_batches=0)
+    trainer.fit(other, datamodule=larger)
+    trainer.save_checkpoint(again)
+    assert load_pose_network(again)[2] == SIZE
+
+
 def test_prediction_writes_results_and_overlays_and_names_broken_images(tmp_path, caplog):
     write_split(tmp_path, "val", 4, seed=2)
     (tmp_path / "val" / "0002.png").write_text("no picture")

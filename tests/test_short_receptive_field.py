@@ -205,7 +205,9 @@ def test_checkpoints_of_before_these_options_still_fit():
     before = {"backbone": "resnet18", "deconv_channels": 8, "block": None}
     checkpoint = {CHECKPOINT_KEY: {"network": before, "input_size": [64, 64]}}
     here = {**before, "stages": 4, "output_stride": None, "dilated": False}
-    check_same_network(checkpoint, {"network": here, "input_size": [64, 64]})
+    size = [64, 64]
+    check_same_network(checkpoint, {"network": here, "input_size": size}, (64, 64))
+    other = {"network": here | {"stages": 2}, "input_size": size}
     with pytest.raises(ValueError, match="network.stages: 4 in the checkpoint, 2 here"):
-        check_same_network(checkpoint, {"network": here | {"stages": 2}, "input_size": [64, 64]})
+        check_same_network(checkpoint, other, (64, 64))
     assert PoseNetwork().stages == 4

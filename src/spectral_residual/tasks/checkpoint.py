@@ -35,18 +35,28 @@ def check_same(checkpoint: Mapping[str, Any], key: str, expected: Mapping[str, A
     stored = checkpoint.get(key)
     if not isinstance(stored, Mapping):
         raise ValueError(f"the checkpoint is not one of a {_kind(key)} model of this package")
+    differences = _differences(stored, expected)
+    if differences:
+        more = len(differences) - _SHOWN_DIFFERENCES
+        shown = differences[:_SHOWN_DIFFERENCES] + ([f"and {more} more"] if more > 0 else [])
+        raise ValueError("the checkpoint is of another model:\n  " + "\n  ".join(shown))
+
+
+def is_same(checkpoint: Mapping[str, Any], key: str, expected: Mapping[str, Any]) -> bool:
+    """Whether `check_same` would accept the checkpoint."""
+    stored = checkpoint.get(key)
+    return isinstance(stored, Mapping) and not _differences(stored, expected)
+
+
+def _differences(stored: Mapping[str, Any], expected: Mapping[str, Any]) -> list[str]:
     got = _flatten({name: value for name, value in stored.items() if name in expected})
     wanted = _flatten(expected)
-    differences = [
+    return [
         f"{name}: {got.get(name, 'absent')!r} in the checkpoint, "
         f"{wanted.get(name, 'absent')!r} here"
         for name in sorted(got.keys() | wanted.keys())
         if got.get(name) != wanted.get(name)
     ]
-    if differences:
-        more = len(differences) - _SHOWN_DIFFERENCES
-        shown = differences[:_SHOWN_DIFFERENCES] + ([f"and {more} more"] if more > 0 else [])
-        raise ValueError("the checkpoint is of another model:\n  " + "\n  ".join(shown))
 
 
 def read_checkpoint(path: str | Path, key: str) -> tuple[Mapping[str, Any], dict[str, Tensor]]:

@@ -76,6 +76,10 @@ class PoseTask(lightning.LightningModule):
         Height and width (H, W) of the crops; the command line takes it from the data.
     skeleton : Skeleton
         Joints; the command line takes it from the data.
+    trained_size : (int, int), optional
+        Height and width (H, W) of the crops that the network is built for, and that a checkpoint
+        to be loaded was trained with; by default `input_size`. With another one the weights per
+        frequency of spectral blocks are resampled, which the learnable orthogonal transform cannot.
     """
 
     def __init__(
@@ -89,6 +93,7 @@ class PoseTask(lightning.LightningModule):
         evaluation: PoseEvaluation = PoseEvaluation(),
         input_size: tuple[int, int] = (256, 192),
         skeleton: Skeleton = COCO,
+        trained_size: tuple[int, int] | None = None,
     ) -> None:
         super().__init__()
         self.network_config = network
@@ -99,7 +104,9 @@ class PoseTask(lightning.LightningModule):
         self.make_scheduler = lr_scheduler
         self.schedule_interval = schedule_interval
         self.parameter_options = parameter_options
-        self.network = build_network(network, skeleton, self.input_size)
+        height, width = self.input_size if trained_size is None else trained_size
+        self.trained_size = (int(height), int(width))
+        self.network = build_network(network, skeleton, self.trained_size)
         heatmap_size = (self.input_size[0] // HEATMAP_STRIDE, self.input_size[1] // HEATMAP_STRIDE)
         self.codec = HeatmapCodec(
             self.input_size,
@@ -226,14 +233,14 @@ class PoseTask(lightning.LightningModule):
 
     def on_load_checkpoint(self, checkpoint: Mapping[str, Any]) -> None:
         """Refuse a checkpoint of another network or skeleton, and say what differs."""
-        check_same_network(checkpoint, self._description())
+        check_same_network(checkpoint, self._description(), self.input_size)
 
     def _description(self) -> dict[str, Any]:
         network = {k: v for k, v in asdict(self.network_config).items() if k != "weights"}
         return {
             "network": network,
             "skeleton": self.skeleton.to_dict(),
-            "input_size": list(self.input_size),
+            "input_size": list(self.trained_size),
         }
 
     def _predict(self, batch: Mapping[str, Tensor]) -> None:

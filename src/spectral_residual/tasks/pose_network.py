@@ -11,7 +11,7 @@ import torch
 
 from ..data.skeleton import Skeleton
 from ..models.simple_baseline import SimpleBaseline, create_simple_baseline
-from .checkpoint import check_same, read_checkpoint
+from .checkpoint import check_same, is_same, read_checkpoint
 
 CHECKPOINT_KEY = "spectral_residual_pose"
 
@@ -75,22 +75,44 @@ def build_network(
     return model.to(memory_format=torch.channels_last)
 
 
-def check_same_network(checkpoint: Mapping[str, Any], expected: Mapping[str, Any]) -> None:
+def check_same_network(
+    checkpoint: Mapping[str, Any], expected: Mapping[str, Any], input_size: tuple[int, int]
+) -> None:
     """Compare a checkpoint's description of its network with another.
 
     Options that an older version did not know had their default values.
 
+    Parameters
+    ----------
+    checkpoint : mapping
+        As Lightning loads it.
+    expected : mapping
+        Description of the network that is to take the weights.
+    input_size : (int, int)
+        Height and width (H, W) of the crops that it is to be used with.
+
     Raises
     ------
     ValueError
-        If the checkpoint has none, or if network, skeleton or input size differ; the message
-        lists the differences.
+        If the checkpoint has none, or if network, skeleton or the size that the network was built
+        for differ; the message lists the differences, and says how a network is used with crops
+        of another size.
     """
     stored = checkpoint.get(CHECKPOINT_KEY)
     if isinstance(stored, Mapping):
         defaults = {k: v for k, v in asdict(PoseNetwork()).items() if k in expected["network"]}
         complete = {**stored, "network": defaults | dict(stored["network"])}
         checkpoint = {CHECKPOINT_KEY: complete}
+        height, width = complete["input_size"]
+        other_size = {**expected, "input_size": [height, width]}
+        if [height, width] != list(expected["input_size"]) and is_same(
+            checkpoint, CHECKPOINT_KEY, other_size
+        ):
+            raise ValueError(
+                f"the checkpoint is of a network for crops of {height}x{width} (H x W); to use it "
+                f"with crops of {input_size[0]}x{input_size[1]}, give "
+                f"--model.trained_size [{height},{width}]"
+            )
     check_same(checkpoint, CHECKPOINT_KEY, expected)
 
 
