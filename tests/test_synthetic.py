@@ -259,6 +259,18 @@ def test_sampled_limbs_stay_within_the_limits_and_prefer_no_side():
         assert (np.abs(difference) < 5 * spread * np.sqrt(2 / len(poses))).all()
 
 
+def test_upright_people_stand_and_face_the_camera():
+    rng = np.random.default_rng(0)
+    people = [sample_people(rng, (192, 192), 1, upright=True)[0] for _ in range(200)]
+    anybody = [sample_people(rng, (192, 192), 1)[0] for _ in range(200)]
+    assert max(abs(person.roll) for person in people) < 35
+    assert max(abs(person.yaw) for person in people) < 110
+    assert max(abs(person.roll) for person in anybody) > 90
+    bends = [[max(p.pose.left_leg.bend, p.pose.right_leg.bend) for p in group]
+             for group in (people, anybody)]  # fmt: skip
+    assert np.quantile(bends[0], 0.99) < 80 < np.quantile(bends[1], 0.9)
+
+
 def test_statistics_of_the_scenes(samples):
     keypoints = np.concatenate([sample.scene.keypoints for sample in samples])
     shares = [(keypoints[..., 2] == v).mean() for v in (0, 1, 2)]

@@ -55,7 +55,12 @@ def _crowd(rng: np.random.Generator, size: tuple[int, int]) -> list[Person]:
 
 
 def make_sample(
-    split: str, index: int, *, image_size: tuple[int, int] = (192, 192), seed: int = 0
+    split: str,
+    index: int,
+    *,
+    image_size: tuple[int, int] = (192, 192),
+    seed: int = 0,
+    upright: bool = False,
 ) -> Sample:
     """Draw image ``index`` of a split; nothing else decides what it shows.
 
@@ -71,6 +76,8 @@ def make_sample(
         (H, W) in pixels.
     seed : int
         Seed of the whole data set.
+    upright : bool
+        Only people who stand or walk upright and face the camera.
 
     Returns
     -------
@@ -86,7 +93,8 @@ def make_sample(
         raise unknown_name("split", split, SPLITS)
     rng = np.random.default_rng(np.random.SeedSequence([seed, SPLITS.index(split), index]))
     count = 1 + int(rng.choice(3, p=(0.5, 0.32, 0.18)))
-    people = [] if index % _EMPTY_EVERY == _EMPTY_PHASE else sample_people(rng, image_size, count)
+    is_empty = index % _EMPTY_EVERY == _EMPTY_PHASE
+    people = [] if is_empty else sample_people(rng, image_size, count, upright)
     background = sample_background(rng, image_size)
     behind, front = sample_clutter(rng, image_size, people)
     light = (float(rng.uniform(-0.8, 0.8)), -0.8)

@@ -64,6 +64,7 @@ _LEG_STYLES: dict[str, _Style] = {
     "back": ((-12, 8), (4, 6), (0, 8), (60, 30), (15, 10)),
 }
 _LEG_SHARES = (0.36, 0.18, 0.14, 0.1, 0.12, 0.1)
+_UPRIGHT_LEG_SHARES = (0.7, 0.3, 0.0, 0.0, 0.0, 0.0)
 
 
 def _limb(rng: np.random.Generator, style: _Style, limits: tuple[Limb, Limb]) -> Limb:
@@ -108,13 +109,15 @@ def _crossed(rng: np.random.Generator) -> tuple[Limb, Limb]:
     return _limb(rng, styles[0], LEG_LIMITS), _limb(rng, styles[1], LEG_LIMITS)
 
 
-def sample_pose(rng: np.random.Generator) -> Pose:
+def sample_pose(rng: np.random.Generator, upright: bool = False) -> Pose:
     """Draw a pose; no side is preferred.
 
     Parameters
     ----------
     rng : numpy.random.Generator
         Source of randomness.
+    upright : bool
+        Only people who stand or walk.
 
     Returns
     -------
@@ -128,7 +131,8 @@ def sample_pose(rng: np.random.Generator) -> Pose:
         legs = _walking(rng, LEG_LIMITS, swing)
     else:
         arms = _pair(rng, _ARM_STYLES, _ARM_SHARES, ARM_LIMITS, alike=0.45)
-        legs = _pair(rng, _LEG_STYLES, _LEG_SHARES, LEG_LIMITS, alike=0.7)
+        leg_shares = _UPRIGHT_LEG_SHARES if upright else _LEG_SHARES
+        legs = _pair(rng, _LEG_STYLES, leg_shares, LEG_LIMITS, alike=0.7)
         if kind < 0.33:
             legs = _crossed(rng)
     spine = np.clip(rng.standard_normal(3) * (12, 7, 10) + (6, 0, 0), (-15, -20, -25), (40, 20, 25))
@@ -228,6 +232,7 @@ def sample_person(
     rng: np.random.Generator,
     size: tuple[int, int],
     accept: Callable[[Person], bool] = lambda person: True,
+    upright: bool = False,
 ) -> Person:
     """Draw a person of whom at least 9 joints lie inside the image.
 
@@ -239,6 +244,8 @@ def sample_person(
         (H, W) of the image in pixels.
     accept : callable
         Further condition on the place; given up after 20 draws.
+    upright : bool
+        Only people who stand or walk upright and face the camera.
 
     Returns
     -------
@@ -246,9 +253,11 @@ def sample_person(
         Stature from 0.42 to 1.1 times the shorter side of the image.
     """
     height, width = size
-    pose, body, look = sample_pose(rng), sample_body(rng), sample_look(rng)
+    pose, body, look = sample_pose(rng, upright), sample_body(rng), sample_look(rng)
     stature = float(min(size) * np.exp(rng.uniform(np.log(0.42), np.log(1.1))))
-    yaw, pitch, roll = _facing(rng), float(rng.normal(7, 7)), sample_roll(rng)
+    yaw = float(rng.normal(0, 25)) if upright else _facing(rng)
+    pitch = float(rng.normal(7, 7))
+    roll = float(rng.normal(0, 7)) if upright else sample_roll(rng)
     for _ in range(20):
         place = (float(rng.uniform(0.1, 0.9) * width), float(rng.uniform(0.22, 0.75) * height))
         depth = float(rng.random())
@@ -260,7 +269,9 @@ def sample_person(
     return person
 
 
-def sample_people(rng: np.random.Generator, size: tuple[int, int], count: int) -> list[Person]:
+def sample_people(
+    rng: np.random.Generator, size: tuple[int, int], count: int, upright: bool = False
+) -> list[Person]:
     """Draw people who may overlap but do not stand in the same place.
 
     Parameters
@@ -271,6 +282,8 @@ def sample_people(rng: np.random.Generator, size: tuple[int, int], count: int) -
         (H, W) of the image in pixels.
     count : int
         Number of people.
+    upright : bool
+        See `sample_person`.
 
     Returns
     -------
@@ -287,5 +300,5 @@ def sample_people(rng: np.random.Generator, size: tuple[int, int], count: int) -
         )
 
     for _ in range(count):
-        people.append(sample_person(rng, size, apart))
+        people.append(sample_person(rng, size, apart, upright))
     return people

@@ -133,7 +133,13 @@ def _write_split(root: Path, split: str, count: int, parameters: Record, progres
     console = Console(stderr=True)
     label = f"{split} images"
     for index in track(range(count), label, console=console, disable=not progress):
-        sample = make_sample(split, index, image_size=(height, width), seed=parameters["seed"])
+        sample = make_sample(
+            split,
+            index,
+            image_size=(height, width),
+            seed=parameters["seed"],
+            upright=parameters["upright"],
+        )
         image_id = index + 1 + (_VAL_ID_OFFSET if split == "val" else 0)
         name = f"{image_id:012d}.jpg"
         picture = cv2.cvtColor(sample.scene.image, cv2.COLOR_RGB2BGR)
@@ -179,7 +185,7 @@ def _existing_people(root: Path, parameters: Record) -> list[int] | None:
                 f"{root} exists and is no generated data set ({file} cannot be read as one); "
                 "expected a new or empty folder"
             ) from error
-        if described != _DESCRIPTION or held != parameters:
+        if described != _DESCRIPTION or {"upright": False, **held} != parameters:
             raise FileExistsError(
                 f"{root} holds another data set: {file}, field 'info', got parameters {held}, "
                 f"expected {parameters}; choose a new folder"
@@ -201,14 +207,15 @@ def generate_dataset(
     val_images: int = 200,
     image_size: tuple[int, int] = (192, 192),
     seed: int = 0,
+    upright: bool = False,
     progress: bool = True,
 ) -> DatasetSummary:
     """Generate articulated people in COCO's files and layout.
 
     Writes ``annotations/person_keypoints_{train,val}2017.json``, ``train2017/`` and ``val2017/``
-    with JPEG files. Image i of a split depends on the seed, the split, i and the image size only,
-    not on the number of images. Nothing is left at ``root`` if the run is interrupted. A folder
-    that holds the very same data set is left as it is.
+    with JPEG files. Image i of a split depends on the seed, the split, i, the image size and
+    `upright` only, not on the number of images. Nothing is left at ``root`` if the run is
+    interrupted. A folder that holds the very same data set is left as it is.
 
     In the annotations, v = 2 marks a joint that can be seen in the rendered image, v = 1 one that
     is covered or turned away (eyes and nose of a person seen from behind), v = 0 one outside the
@@ -226,6 +233,10 @@ def generate_dataset(
         (H, W) in pixels, at least 64 each.
     seed : int
         0 or more.
+    upright : bool
+        Only people who stand or walk upright and face the camera, which a network learns in
+        minutes; otherwise they also sit, squat, kick, lean, lie and stand on their hands, and are
+        seen from all sides.
     progress : bool
         Whether to show a bar on standard error.
 
@@ -258,6 +269,7 @@ def generate_dataset(
         "val_images": val_images,
         "image_size": list(image_size),
         "seed": seed,
+        "upright": upright,
     }
     people = _existing_people(root, parameters)
     if people is None:
@@ -287,6 +299,9 @@ def people(arguments: list[str]) -> int:
     parser.add_argument("--val-images", type=int, default=200)
     parser.add_argument("--image-size", type=int, nargs=2, default=(192, 192), metavar=("H", "W"))
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument(
+        "--upright", action="store_true", help="only people who stand or walk, facing the camera"
+    )
     own = parser.parse_args(arguments)
     summary = generate_dataset(
         own.folder,
@@ -294,6 +309,7 @@ def people(arguments: list[str]) -> int:
         val_images=own.val_images,
         image_size=tuple(own.image_size),
         seed=own.seed,
+        upright=own.upright,
     )
     print(summary)
     return 0
