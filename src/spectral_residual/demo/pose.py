@@ -146,8 +146,8 @@ def run_demo(output: Path, size: DemoSize, blocks: Sequence[str], seed: int) -> 
         lead=(
             "A SimpleBaseline with a short receptive field (ResNet-18 cut after res3, one "
             "deconvolution), trained from scratch on generated people, without and with spectral "
-            "blocks in res3 and after the deconvolution. Clothes and limbs of others lie about. "
-            "AP and AR are COCO's keypoint metrics on the validation images, with annotated boxes "
+            "blocks in res3 and after the deconvolution. People are seen from all sides, so that "
+            "left and right must be told apart by context. AP and AR are COCO's keypoint metrics on the validation images, with annotated boxes "
             "and flip test; one short run each, so small differences mean nothing."
         ),
         runs=runs,
@@ -217,7 +217,7 @@ def _train(
             callbacks=[history, TQDMProgressBar()],
             default_root_dir=output,
             num_sanity_val_steps=0,
-            check_val_every_n_epoch=3,
+            check_val_every_n_epoch=2,
             enable_model_summary=False,
             log_every_n_steps=10,
         )

@@ -77,7 +77,7 @@ def make_sample(
     seed : int
         Seed of the whole data set.
     upright : bool
-        Only people who stand or walk upright and face the camera.
+        Only people who stand or walk upright, seen from any side.
 
     Returns
     -------

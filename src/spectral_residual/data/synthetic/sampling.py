@@ -245,7 +245,7 @@ def sample_person(
     accept : callable
         Further condition on the place; given up after 20 draws.
     upright : bool
-        Only people who stand or walk upright and face the camera.
+        Only people who stand or walk upright, seen from any side.
 
     Returns
     -------
@@ -255,8 +255,7 @@ def sample_person(
     height, width = size
     pose, body, look = sample_pose(rng, upright), sample_body(rng), sample_look(rng)
     stature = float(min(size) * np.exp(rng.uniform(np.log(0.42), np.log(1.1))))
-    yaw = float(rng.normal(0, 25)) if upright else _facing(rng)
-    pitch = float(rng.normal(7, 7))
+    yaw, pitch = _facing(rng), float(rng.normal(7, 7))
     roll = float(rng.normal(0, 7)) if upright else sample_roll(rng)
     for _ in range(20):
         place = (float(rng.uniform(0.1, 0.9) * width), float(rng.uniform(0.22, 0.75) * height))

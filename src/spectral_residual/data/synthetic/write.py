@@ -234,9 +234,8 @@ def generate_dataset(
     seed : int
         0 or more.
     upright : bool
-        Only people who stand or walk upright and face the camera, which a network learns in
-        minutes; otherwise they also sit, squat, kick, lean, lie and stand on their hands, and are
-        seen from all sides.
+        Only people who stand or walk upright, which a network learns in minutes; otherwise they
+        also sit, squat, kick, lean, lie and stand on their hands.
     progress : bool
         Whether to show a bar on standard error.
 
@@ -300,7 +299,7 @@ def people(arguments: list[str]) -> int:
     parser.add_argument("--image-size", type=int, nargs=2, default=(192, 192), metavar=("H", "W"))
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument(
-        "--upright", action="store_true", help="only people who stand or walk, facing the camera"
+        "--upright", action="store_true", help="only people who stand or walk upright"
     )
     own = parser.parse_args(arguments)
     summary = generate_dataset(
