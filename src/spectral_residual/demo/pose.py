@@ -147,8 +147,9 @@ def run_demo(output: Path, size: DemoSize, blocks: Sequence[str], seed: int) -> 
             "A SimpleBaseline with a short receptive field (ResNet-18 cut after res3, one "
             "deconvolution), trained from scratch on generated people, without and with spectral "
             "blocks in res3 and after the deconvolution. People are seen from all sides, so that "
-            "left and right must be told apart by context. AP and AR are COCO's keypoint metrics on the validation images, with annotated boxes "
-            "and flip test; one short run each, so small differences mean nothing."
+            "left and right must be told apart by context. AP and AR are COCO's keypoint metrics "
+            "on the validation images, with annotated boxes and flip test; one short run each, so "
+            "small differences mean nothing."
         ),
         runs=runs,
         filters={name: figure for name, figure in figures.items() if figure is not None},
