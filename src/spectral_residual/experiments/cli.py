@@ -228,8 +228,11 @@ def _report(options: argparse.Namespace) -> int:
                 [s.to_dict() | {"views": _dict(views[s.experiment.name])} for s in summaries]
             )
         )
-    else:
-        print(text_report(summaries, views))
+        return 0
+    print(text_report(summaries, views))
+    for page in (options.markdown, options.html):
+        if page is not None:
+            print(f"\n{page}")
     return 0
 
 
