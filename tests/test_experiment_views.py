@@ -107,6 +107,9 @@ def test_reports_show_them_and_pages_for_all_no_photographs(trained, capsys):
     printed = capsys.readouterr().out
     assert "Effective receptive field: share outside the central 25 % of the image" in printed
     text, html = page.read_text(), Path("page.html").read_text()
+    assert "Defined, and without a result: later." in text
+    assert "Defined, and without a result: later." in html
+    assert "| later |" not in text
     assert f"| srl | {share} |" in text
     assert f"<td>{share}</td>" in html
     for name in NAMES[:2]:

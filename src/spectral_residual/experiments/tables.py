@@ -88,12 +88,17 @@ def _results(summary: Summary) -> Table:
     header += ["parameters (M)", "s / epoch", "peak MiB"]
     rows = []
     for row in summary.rows:
+        if not row.records and not row.run.paper and summary.records:
+            continue
         cells = [row.name, str(len(row.records)) if row.records else _MISSING]
         for name in names:
             cells.append(_cell(row.metric(name), 1, row.run.paper.get(name)))
         gain = _cell(summary.gain(row), 1, summary.paper_gain(row), sign="+")
         rows.append([*cells, gain, *_costs(row)])
-    return Table("Results", header, rows)
+    shown = {row[0] for row in rows}
+    missing = [row.name for row in summary.rows if row.name not in shown]
+    notes = (f"Defined, and without a result: {', '.join(missing)}.",) if missing else ()
+    return Table("Results", header, rows, notes)
 
 
 def _comparisons(summary: Summary) -> Table | None:

@@ -118,7 +118,7 @@ def receptive_field_figure(fields: Mapping[str, ReceptiveField]) -> bytes:
     height, width = next(iter(fields.values())).absolute.shape
     columns = min(len(fields), _COLUMNS)
     rows = -(-len(fields) // columns)
-    inches = (0.8 + 3 * columns, rows * (1 + 3 * height / width))
+    inches = (0.8 + 3 * columns, 0.4 + rows * (0.6 + 2.7 * height / width))
     figure = Figure(figsize=inches, layout="constrained")
     panels = figure.subplots(rows, columns, squeeze=False).ravel()
     for axes in panels[len(fields) :]:
