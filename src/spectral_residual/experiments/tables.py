@@ -118,13 +118,15 @@ def _comparisons(summary: Summary) -> Table | None:
             ]
         )
     seeds = max((list(c.differences) for c in comparisons), key=len)
+    listed = ", ".join(map(str, seeds))
+    which = f"Seeds {listed}, or the first of them." if len(seeds) > 1 else f"Seed {listed}."
     return Table(
         f"{comparisons[0].run} minus each other run",
         ["other run", f"{name}, points", "better with", "seed by seed"],
         rows,
         (
-            f"Seeds {', '.join(map(str, seeds))}, or the first of them. With one seed, differences "
-            "of less than the deviations of the table above say nothing.",
+            f"{which} With one seed, differences of less than the deviations of the table above "
+            "say nothing.",
         ),
     )
 
