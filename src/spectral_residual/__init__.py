@@ -15,7 +15,6 @@ from .blocks import (
     SpectralReLU,
     SRLBlock,
     SRLVideoBlock,
-    SRLVolumeBlock,
     TemporalShift,
     create_block,
 )
@@ -42,7 +41,6 @@ __all__ = [
     "LearnableOrthogonal",
     "SRLBlock",
     "SRLVideoBlock",
-    "SRLVolumeBlock",
     "SpectralReLU",
     "TemporalShift",
     "Transform",

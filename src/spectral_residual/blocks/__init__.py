@@ -10,9 +10,14 @@ from typing import Any
 from torch import nn
 
 from ..errors import unknown_name
-from ..transforms import TRANSFORMS, FourierVolume, Transform, create_transform
+from ..transforms import (
+    TRANSFORMS,
+    FixedOrthogonalTransform,
+    FourierVolume,
+    Modes,
+    create_transform,
+)
 from ..transforms.base import Size, check_size
-from ..transforms.fourier_modes import FourierModes
 from .checks import VideoSize, check_video_size
 from .compact_generalized import CompactGeneralizedBlock
 from .criss_cross import CrissCrossAttention, RecurrentCrissCrossBlock
@@ -23,7 +28,6 @@ from .global_filter import GlobalFilterBlock
 from .non_local import NonLocalBlock
 from .spectral import SpectralReLU, SRLBlock
 from .spectral_video import SRLVideoBlock
-from .spectral_volume import SRLVolumeBlock
 from .temporal_shift import TemporalShift
 
 ImageSize = tuple[int, int]
@@ -31,16 +35,51 @@ MapSize = ImageSize | VideoSize
 Constructor = Callable[..., nn.Module]
 
 
-def _transform(name: str, size: ImageSize, modes: int | None) -> Transform:
-    return create_transform(name, size) if modes is None else FourierModes(modes)
+@functools.wraps(SRLBlock, updated=())
+def _recommended(
+    channels: int,
+    size: ImageSize,
+    *,
+    modes: Modes = 8,
+    reduction: int = 2,
+    groups: int = 1,
+    **options: Any,
+) -> nn.Module:
+    transform = FixedOrthogonalTransform("dct", modes, size)
+    return SRLBlock(channels, size, transform, reduction=reduction, groups=groups, **options)
+
+
+@functools.wraps(SRLBlock, updated=())
+def _recommended_video(
+    channels: int,
+    size: VideoSize,
+    *,
+    modes: Modes = 7,
+    reduction: int = 2,
+    groups: int = 1,
+    alpha: float = 0.5,
+    spread: float = 0.5,
+    **options: Any,
+) -> nn.Module:
+    transform = FourierVolume(modes=modes, size=size)
+    return SRLBlock(
+        channels,
+        size,
+        transform,
+        reduction=reduction,
+        groups=groups,
+        alpha=alpha,
+        spread=spread,
+        **options,
+    )
 
 
 def _srl(transform: str) -> Constructor:
     @functools.wraps(SRLBlock, updated=())
     def construct(
-        channels: int, size: ImageSize, *, modes: int | None = None, **options: Any
+        channels: int, size: ImageSize, *, modes: Modes = None, **options: Any
     ) -> nn.Module:
-        return SRLBlock(channels, size, _transform(transform, size, modes), **options)
+        return SRLBlock(channels, size, create_transform(transform, size, modes), **options)
 
     return construct
 
@@ -48,18 +87,20 @@ def _srl(transform: str) -> Constructor:
 def _srl_video(transform: str) -> Constructor:
     @functools.wraps(SRLVideoBlock, updated=())
     def construct(
-        channels: int, size: VideoSize, *, modes: int | None = None, **options: Any
+        channels: int, size: VideoSize, *, modes: Modes = None, **options: Any
     ) -> nn.Module:
         frames, height, width = size
-        spectral = _transform(transform, (height, width), modes)
+        spectral = create_transform(transform, (height, width), modes)
         return SRLVideoBlock(channels, (height, width), spectral, frames=frames, **options)
 
     return construct
 
 
-@functools.wraps(SRLVolumeBlock, updated=())
-def _srl_volume(channels: int, size: VideoSize, **options: Any) -> nn.Module:
-    return SRLVolumeBlock(channels, size, FourierVolume(), **options)
+@functools.wraps(SRLBlock, updated=())
+def _srl_volume(
+    channels: int, size: VideoSize, *, modes: Modes = None, **options: Any
+) -> nn.Module:
+    return SRLBlock(channels, size, FourierVolume(modes=modes, size=size), **options)
 
 
 _FOR_BOTH: dict[str, Constructor] = {
@@ -68,6 +109,7 @@ _FOR_BOTH: dict[str, Constructor] = {
     "cgnl": CompactGeneralizedBlock,
 }
 _FOR_IMAGES: dict[str, Constructor] = {
+    "srl": _recommended,
     **{f"srl-{transform}": _srl(transform) for transform in TRANSFORMS},
     **_FOR_BOTH,
     "rcca": RecurrentCrissCrossBlock,
@@ -75,6 +117,7 @@ _FOR_IMAGES: dict[str, Constructor] = {
     "gfnet": GlobalFilterBlock,
 }
 _FOR_VIDEOS: dict[str, Constructor] = {
+    "srl": _recommended_video,
     **{f"srl-{transform}": _srl_video(transform) for transform in TRANSFORMS},
     "srl-fft-3d": _srl_volume,
     **_FOR_BOTH,
@@ -156,20 +199,29 @@ def check_options(name: str, options: dict[str, Any], *, video: bool = False) ->
             f"block {name!r} is not defined for images: expected a size (T, H, W), got (H, W); "
             f"blocks for images: {', '.join(BLOCKS)}"
         )
-    constructor = (_FOR_VIDEOS if video else _FOR_IMAGES)[name]
-    parameters = inspect.signature(constructor).parameters.values()
-    keywords = [p.name for p in parameters if p.kind is inspect.Parameter.KEYWORD_ONLY]
-    known = [keyword for keyword in keywords if keyword != "frames"]  # T of the size
-    if name == "srl-fft":
-        known.append("modes")
+    known = _keywords((_FOR_VIDEOS if video else _FOR_IMAGES)[name])
     for option in options:
-        if option == "modes" and option not in known and name.startswith("srl-"):
+        if option == "kernel" and name.startswith("srl"):
             raise ValueError(
-                "modes is an option of the two-dimensional Fourier transform, expected block "
-                f"'srl-fft', got {name!r} with the transform {name.removeprefix('srl-')!r}"
+                f"option 'kernel' of block {name!r} has gone: every block has one form, in plain "
+                "PyTorch, for computing, compiling and exporting; explain() says which"
             )
         if option not in known:
             raise unknown_name(f"option of block {name!r}", option, known)
+
+
+def _keywords(constructor: Constructor) -> list[str]:
+    """Options of a block: keywords of its builder, and of the class that the builder wraps."""
+    functions = [constructor, getattr(constructor, "__wrapped__", constructor)]
+    signatures = [inspect.signature(f, follow_wrapped=False).parameters for f in functions]
+    return list(
+        dict.fromkeys(
+            parameter.name
+            for parameters in signatures
+            for parameter in parameters.values()
+            if parameter.kind is inspect.Parameter.KEYWORD_ONLY and parameter.name != "frames"
+        )
+    )
 
 
 __all__ = [
@@ -185,7 +237,6 @@ __all__ = [
     "RecurrentCrissCrossBlock",
     "SRLBlock",
     "SRLVideoBlock",
-    "SRLVolumeBlock",
     "SpectralReLU",
     "TemporalShift",
     "check_options",

@@ -19,6 +19,11 @@ def check_video_size(size: object) -> VideoSize:
     return (frames, *check_size(frame))
 
 
+def check_map_size(size: object, axes: int) -> tuple[int, ...]:
+    """Return `size` as (H, W), or for three axes (T, H, W), or raise ValueError."""
+    return check_video_size(size) if axes == 3 else check_size(size)
+
+
 def check_feature_map(shape: Shape, channels: int, *, videos: bool = False) -> None:
     """Raise ValueError unless `shape` is (N, channels, H, W), or, for `videos`, with T too."""
     if len(shape) in ((4, 5) if videos else (4,)) and shape[1] == channels:

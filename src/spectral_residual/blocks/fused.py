@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..kernels.choice import is_watched
+from ..kernels import is_watched
 
 
 def is_plain(*layers: nn.Module) -> bool:

@@ -7,35 +7,23 @@ section 3 and figure 2::
       -> times alpha -> inverse transform -> + x
 
 The Fourier transform stores half of the spectrum, real and imaginary parts as separate planes;
-the printed costs of the paper admit no other reading.
+the printed costs of the paper admit no other reading. With few frequencies, the `modes` of the
+transform, everything between the transforms has their number of positions, whatever the map.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
 
 from ..errors import unknown_name
-from ..kernels import (
-    KERNELS,
-    Layers,
-    choose_form,
-    describe,
-    describe_triton,
-    obstacle,
-    rewritten_block,
-    spectral_branch,
-    triton_block,
-)
 from ..transforms import Transform
-from ..transforms.base import Size, check_size
+from ..transforms.base import Size
+from .checks import check_map_size
 
 ORDERS = ("concatenated", "interleaved")
-
-Resample = Callable[[Tensor, Size, Size], Tensor]
 
 
 class SpectralReLU(nn.Module):
@@ -45,18 +33,19 @@ class SpectralReLU(nn.Module):
     ----------
     size : tuple of int
         Map size (H, W), or (T, H, W) of a volume, that the frequencies belong to.
-    spectral_size : tuple of int
-        Size of the stored spectrum at that size, with as many axes.
-    resample : callable
-        `Transform.resample` of the transform in use: gives W and B for other map sizes.
+    transform : Transform
+        Transform in use: gives W and B for other map sizes.
     spread : float, default 0
         Standard deviation of W at the start, around 1; 0 gives ones.
+    planes : int, optional
+        Number of planes if every plane is to have a W and a B of its own; by default all share
+        them, as in the paper.
 
     Attributes
     ----------
     weight, bias : nn.Parameter
-        W and B, of shape `spectral_size`, shared by all channels and by real and imaginary
-        parts; B is 0 at the start.
+        W and B, of shape ``transform.filter_size(size)``, or with `planes` in front of it, shared
+        by real and imaginary parts if there is no `planes`; B is 0 at the start.
 
     Raises
     ------
@@ -65,23 +54,23 @@ class SpectralReLU(nn.Module):
     """
 
     def __init__(
-        self, size: Size, spectral_size: Size, resample: Resample, *, spread: float = 0.0
+        self, size: Size, transform: Transform, *, spread: float = 0.0, planes: int | None = None
     ) -> None:
         super().__init__()
         if not 0 <= spread < math.inf:
             raise ValueError(f"spread must be a finite number of at least 0, got {spread!r}")
         self.size = size
-        self.resample = resample
-        weight = torch.ones(spectral_size)
+        # Not a child: it is the block's, and its parameters must not be listed twice.
+        self.resample = transform.resample
+        shape = transform.filter_size(size)
+        weight = torch.ones(shape if planes is None else (planes, *shape))
         if spread:
             weight.normal_(1.0, spread)
         self.weight = nn.Parameter(weight)
-        self.bias = nn.Parameter(torch.zeros(spectral_size))
+        self.bias = nn.Parameter(torch.zeros_like(weight))
 
     def filters(self, size: Size) -> tuple[Tensor, Tensor]:
         """W and B for maps of `size`: the parameters, or resampled from them."""
-        if size == self.size:
-            return self.weight, self.bias
         return (
             self.resample(self.weight, self.size, size),
             self.resample(self.bias, self.size, size),
@@ -93,7 +82,8 @@ class SpectralReLU(nn.Module):
         Parameters
         ----------
         z : Tensor
-            Spectrum of maps of `size`, (N, planes, Hs, Ws) or (N, planes, Ts, Hs, Ws).
+            Spectrum of maps of `size`, (N, planes, Hs, Ws), or of volumes with the axes of time
+            and height as one, (N, planes, Ts * Hs, Ws).
         size : tuple of int
             Map size, (H, W) or (T, H, W).
 
@@ -102,8 +92,11 @@ class SpectralReLU(nn.Module):
         Tensor
             Shape and dtype of `z`.
         """
-        weight, bias = self.filters(size)
-        return torch.relu(z * weight.to(z.dtype) + bias.to(z.dtype))
+        weight, bias = (
+            each.to(z.dtype).reshape(*each.shape[: each.dim() - len(size)], *z.shape[2:])
+            for each in self.filters(size)
+        )
+        return torch.relu(z * weight + bias)
 
     def extra_repr(self) -> str:
         """Map size and number of frequencies."""
@@ -111,7 +104,7 @@ class SpectralReLU(nn.Module):
 
 
 class SRLBlock(nn.Module):
-    """Spectral residual learning block for images.
+    """Spectral residual learning block for images, and for volumes with all axes transformed.
 
     With ``alpha = 0``, its start, the block returns its input unchanged.
 
@@ -119,20 +112,19 @@ class SRLBlock(nn.Module):
     ----------
     channels : int
         Channels C of the feature map.
-    size : (int, int)
-        Height and width (H, W) of the maps that the spectral ReLU gets its weights for. Maps of
-        other sizes are taken too, with these weights resampled over normalised frequency; only
-        the learnable orthogonal transform cannot do that and raises ValueError. With
-        `FourierModes` the weights, (m, (m + 1) / 2), are the same at every size from m x m on.
+    size : (int, int) or (int, int, int)
+        Size (H, W), or (T, H, W), of the maps that the spectral ReLU gets its weights for. Maps of
+        other sizes are taken too: with these weights resampled over normalised frequency, or, if
+        the transform keeps few frequencies, as they are. Only the learnable orthogonal transform
+        cannot do that and raises ValueError.
     transform : Transform
-        Local-to-global transform and its inverse. With `FourierModes`, the lowest m x m
+        Local-to-global transform of as many axes, and its inverse. With modes, the lowest m x m
         frequencies alone, only the transforms themselves grow with the map, linearly in its
-        positions: convolutions, normalisations and ReLU work on m (m + 1) / 2 values per plane,
-        and no map of the size of the input is kept for the backward pass.
+        positions, and no map of the size of the input is kept for the backward pass.
     reduction : int, default 2
         C / K, the bottleneck. (The paper's text says 4, all its printed costs say 2.)
     groups : int, optional
-        Groups of both convolutions; by default 8 for Fourier, 2 for real transforms.
+        Groups of all convolutions; by default 8 for Fourier, 2 for real transforms.
     kernel_size : int, default 1
         Odd width of the spectral convolutions; the spectrum's borders are padded with zeros.
     order : {"concatenated", "interleaved"}
@@ -142,19 +134,15 @@ class SRLBlock(nn.Module):
         Start of the learnable scale of the residual.
     spread : float, default 0
         Standard deviation of the spectral ReLU's W at the start, around 1.
-    kernel : {"auto", "reference", "rewrite", "triton"}
-        How it is computed: step by step, or rewritten so that half of the planes are transformed,
-        with the same parameters and, up to rounding, the same numbers. ``"auto"`` rewrites where
-        the options allow it. ``"triton"`` is the rewrite in kernels for NVIDIA GPUs, with the
-        Fourier transform, in single and half precision; its gradients cannot be differentiated
-        again. Either way layers that have hooks or were replaced are called as
-        the reference does; `explain` says so.
+    shared : bool, default True
+        Whether all planes share W and B, as in the paper; otherwise each has its own.
+    hidden_layers : {1, 2}
+        Layers of convolution, normalisation and spectral ReLU before the last convolution.
 
     Raises
     ------
     ValueError
-        If channels, reduction and groups do not divide each other, an option is out of range, or
-        ``kernel="rewrite"`` or ``"triton"`` is asked for with options that do not allow it.
+        If channels, reduction and groups do not divide each other, or an option is out of range.
     """
 
     def __init__(
@@ -169,30 +157,39 @@ class SRLBlock(nn.Module):
         order: str = "concatenated",
         alpha: float = 0.0,
         spread: float = 0.0,
-        kernel: str = "auto",
+        shared: bool = True,
+        hidden_layers: int = 1,
     ) -> None:
         super().__init__()
-        if kernel not in KERNELS:
-            raise unknown_name("kernel of the SRL block", kernel, KERNELS)
-        size = check_size(size)
+        size = check_map_size(size, transform.axes)
         conv1, conv2 = spectral_convolutions(channels, transform, reduction, groups, kernel_size)
         check_order(order)
+        if hidden_layers not in (1, 2):
+            raise ValueError(f"hidden_layers must be 1 or 2, got {hidden_layers!r}")
+        planes = conv1.out_channels
         self.channels = channels
         self.size = size
         self.order = order
         self.transform = transform
         self.conv1 = conv1
-        self.bn1 = nn.BatchNorm2d(conv1.out_channels)
-        self.relu = SpectralReLU(
-            size, transform.spectral_size(size), transform.resample, spread=spread
-        )
+        self.bn1 = nn.BatchNorm2d(planes)
+        own = None if shared else planes
+        self.relu = SpectralReLU(size, transform, spread=spread, planes=own)
+        if hidden_layers == 2:
+            self.conv_h = nn.Conv2d(
+                planes,
+                planes,
+                conv1.kernel_size,
+                padding=conv1.padding,
+                groups=conv1.groups,
+                bias=False,
+            )
+            self.bn_h = nn.BatchNorm2d(planes)
+            self.relu_h = SpectralReLU(size, transform, spread=spread, planes=own)
+        self.hidden_layers = hidden_layers
         self.conv2 = conv2
         self.bn2 = nn.BatchNorm2d(conv2.out_channels)
         self.alpha = nn.Parameter(torch.tensor(float(alpha)))
-        self.kernel = kernel
-        reason = self._obstacle()
-        if kernel in ("rewrite", "triton") and reason is not None:
-            raise ValueError(f"kernel={kernel!r} is not possible: {reason}")
 
     def forward(self, x: Tensor) -> Tensor:
         """Add the globally filtered map to the map.
@@ -200,83 +197,59 @@ class SRLBlock(nn.Module):
         Parameters
         ----------
         x : Tensor
-            Feature map, (N, C, H, W), floating point; half precisions and autocast work at any
-            size, transforms being computed in float32.
+            Feature map, (N, C, H, W) or (N, C, T, H, W), floating point; half precisions and
+            autocast work at any size.
 
         Returns
         -------
         Tensor
-            (N, C, H, W), dtype of `x`.
+            Shape, dtype and memory format of `x`. An empty batch is returned as it is.
 
         Raises
         ------
         ValueError
-            If `x` is not four-dimensional or has another number of channels, if the learnable
-            transform was built for another size, if the maps are smaller than the modes kept, or if
-            the kernels of ``kernel="triton"`` cannot be used with these maps on their device.
+            If `x` has another number of axes or of channels, or the learnable transform was built
+            for another size.
         """
-        if x.dim() != 4 or x.shape[1] != self.channels:
-            raise ValueError(
-                f"expected a feature map of shape (N, {self.channels}, H, W), got {tuple(x.shape)}"
-            )
-        size = (x.shape[-2], x.shape[-1])
-        if self.kernel != "reference" and self._obstacle() is None and x.numel():
-            layers = Layers(
-                self.transform,
-                self.conv1,
-                self.bn1,
-                self.conv2,
-                self.bn2,
-                self.relu.filters(size),
-                self.alpha,
-            )
-            if self.kernel == "triton":
-                return triton_block(x, layers)
-            return rewritten_block(x, layers, choose_form(self.transform, size, x.device))
-        branch = spectral_branch(
-            x,
-            self.transform,
-            reduce=lambda z: self.bn1(self.conv1(z)),
-            filter=lambda z: self.relu(z, size),
-            promote=lambda z: self.bn2(self.conv2(z)) * self.alpha,
-            interleaved=self.order == "interleaved",
-        )
-        return x + branch.to(x.dtype)
+        self._check_input(tuple(x.shape))
+        if x.shape[0] == 0:
+            return x
+        size = tuple(x.shape[2:])
+        planes = stack_parts(self.transform(x), self.order)
+        frequencies = planes.shape[2:]
+        # Of volumes the layers see time and height as one axis: pointwise, they need no more.
+        z = self.bn1(self.conv1(planes.flatten(2, -2)))
+        z = self._middle(z, size)
+        z = (self.bn2(self.conv2(z)) * self.alpha).unflatten(2, frequencies[:-1])
+        return self.transform.add_inverse(x, split_parts(z, self.transform.parts, self.order))
+
+    def _middle(self, z: Tensor, size: Size) -> Tensor:
+        z = self.relu(z, size)
+        if self.hidden_layers == 2:
+            z = self.relu_h(self.bn_h(self.conv_h(z)), size)
+        return z
 
     def explain(self, size: Size | None = None) -> str:
         """Say how the block is computed, and why.
 
         Parameters
         ----------
-        size : (int, int), optional
-            Height and width of the maps; by default those that the block was built for.
+        size : tuple of int, optional
+            Size (H, W) or (T, H, W) of the maps; by default what the block was built for.
 
         Returns
         -------
         str
-            One line, beginning with ``"rewrite"``, ``"reference"`` or ``"triton"``. It holds for
-            the state that the block is in: hooks on its layers, for one, change it.
+            One line. It holds for the state that the block is in: hooks on its layers, for one,
+            change it.
         """
-        size = self.size if size is None else check_size(size)
-        if self.kernel == "reference":
-            return "reference: kernel='reference' asks for it"
-        reason = self._obstacle()
-        if reason is not None:
-            return f"reference: {reason}"
-        if self.kernel == "triton":
-            return describe_triton(size, self.alpha.device, self.alpha.dtype)
-        planes = self.channels, self.conv1.out_channels // self.transform.parts
-        return describe(self.transform, size, self.alpha.device, planes)
-
-    def _obstacle(self) -> str | None:
-        layers: dict[str, tuple[nn.Module, type[nn.Module]]] = {
-            "conv1": (self.conv1, nn.Conv2d),
-            "bn1": (self.bn1, nn.BatchNorm2d),
-            "relu": (self.relu, SpectralReLU),
-            "conv2": (self.conv2, nn.Conv2d),
-            "bn2": (self.bn2, nn.BatchNorm2d),
-        }
-        return obstacle(layers, self.transform, self.order, self.kernel)
+        size = self.size if size is None else check_map_size(size, self.transform.axes)
+        shown, kept = ("x".join(map(str, n)) for n in (size, self.transform.rows(size)))
+        text = f"maps of {shown} become {kept} coefficients of every channel"
+        for n, m in zip(size, self.transform.modes or (), strict=False):
+            if m is not None and n < m:
+                text += f"; a side of {n} has no more than {n} of the {m} modes asked for"
+        return text
 
     def extra_operations(self, input_shape: tuple[int, ...]) -> float:
         """Operations of both transforms for one sample, which no layer accounts for.
@@ -284,13 +257,37 @@ class SRLBlock(nn.Module):
         Parameters
         ----------
         input_shape : tuple of int
-            Shape of the input, (N, C, H, W).
+            Shape of the input, (N, C, H, W) or (N, C, T, H, W).
         """
-        return 2 * self.transform.operations(self.channels, (input_shape[-2], input_shape[-1]))
+        self._check_input(input_shape)
+        return 2 * self.transform.operations(self.channels, tuple(input_shape[2:]))
+
+    def _check_input(self, shape: tuple[int, ...]) -> None:
+        if len(shape) != 2 + self.transform.axes or shape[1] != self.channels:
+            kind, axes = ("a video", "T, H, W") if self.transform.axes == 3 else (
+                "a feature map", "H, W"
+            )
+            raise ValueError(
+                f"expected {kind} of shape (N, {self.channels}, {axes}), got {tuple(shape)}"
+            )
 
     def extra_repr(self) -> str:
         """Channels, map size and order of the planes."""
         return f"channels={self.channels}, size={self.size}, order={self.order!r}"
+
+
+def stack_parts(spectrum: Tensor, order: str) -> Tensor:
+    """(N, parts, C, *frequencies) to (N, parts * C, *frequencies), in an order of `ORDERS`."""
+    if spectrum.shape[1] == 1:
+        return spectrum.squeeze(1)
+    return (spectrum.transpose(1, 2) if order == "interleaved" else spectrum).flatten(1, 2)
+
+
+def split_parts(planes: Tensor, parts: int, order: str) -> Tensor:
+    """(N, parts * C, *frequencies) to (N, parts, C, *frequencies)."""
+    if order == "interleaved":
+        return planes.unflatten(1, (-1, parts)).transpose(1, 2)
+    return planes.unflatten(1, (parts, -1))
 
 
 def spectral_convolutions(

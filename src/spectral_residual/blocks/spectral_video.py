@@ -15,12 +15,17 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import unknown_name
-from ..kernels import spectral_branch
 from ..transforms import Transform
 from ..transforms.base import Size, check_size
 from .checks import Shape, check_positive
 from .folded import fold_time, unfold_time
-from .spectral import SpectralReLU, check_order, spectral_convolutions
+from .spectral import (
+    SpectralReLU,
+    check_order,
+    spectral_convolutions,
+    split_parts,
+    stack_parts,
+)
 
 OPERATIONS = ("channel+time", "channel", "time")
 
@@ -138,8 +143,7 @@ class SRLVideoBlock(nn.Module):
         self.alpha = nn.Parameter(torch.tensor(float(alpha)))
 
     def _spectral_relu(self, spread: float) -> SpectralReLU:
-        spectral_size = self.transform.spectral_size(self.size)
-        return SpectralReLU(self.size, spectral_size, self.transform.resample, spread=spread)
+        return SpectralReLU(self.size, self.transform, spread=spread)
 
     def forward(self, x: Tensor) -> Tensor:
         """Add the globally filtered video to the video.
@@ -163,15 +167,13 @@ class SRLVideoBlock(nn.Module):
         """
         self._check_input(tuple(x.shape))
         size = (x.shape[-2], x.shape[-1])
-        branch = spectral_branch(
-            fold_time(x),
-            self.transform,
-            reduce=lambda z: self.bn1(self.conv1(z)),
-            filter=lambda z: self._filter(z, size),
-            promote=lambda z: self.bn2(self.conv2(z)) * self.alpha,
-            interleaved=self.order == "interleaved",
-        )
-        return x + unfold_time(branch, self.frames).to(x.dtype)
+        if x.shape[0] == 0:
+            return x
+        frames = fold_time(x)
+        z = self.bn1(self.conv1(stack_parts(self.transform(frames), self.order)))
+        z = self.bn2(self.conv2(self._filter(z, size))) * self.alpha
+        z = split_parts(z, self.transform.parts, self.order)
+        return unfold_time(self.transform.add_inverse(frames, z), self.frames)
 
     def _filter(self, z: Tensor, size: Size) -> Tensor:
         z = self.relu(z, size)

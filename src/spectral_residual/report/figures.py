@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ..blocks import SpectralReLU
-from ..transforms import FourierModes, FourierTransform
+from ..transforms import FourierTransform
 from .summary import RunSummary, check_runs, known
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
@@ -163,6 +163,8 @@ def filter_panels(model: nn.Module) -> list[FilterPanel]:
 def _module_panels(name: str, module: SpectralReLU) -> list[FilterPanel]:
     """One panel, or one for every temporal frequency of a filter over (T, H, W)."""
     weight, bias = _array(module.weight), _array(module.bias)
+    if weight.ndim > len(module.size):  # of every plane: their mean is drawn
+        weight, bias = weight.mean(axis=0), bias.mean(axis=0)
     if weight.ndim == 2:
         return [_panel(name, module, weight, bias)]
     frames = len(weight)
@@ -175,8 +177,9 @@ def _module_panels(name: str, module: SpectralReLU) -> list[FilterPanel]:
 def _panel(
     name: str, module: SpectralReLU, weight: NDArray[np.float64], bias: NDArray[np.float64]
 ) -> FilterPanel:
-    fourier = module.resample is FourierTransform.resample
-    lowest = module.resample is FourierModes.resample
+    transform = module.resample.__self__
+    lowest = transform.modes is not None and isinstance(transform, FourierTransform)
+    fourier = transform.modes is None and isinstance(transform, FourierTransform)
     if fourier or lowest:
         weight, bias = np.fft.fftshift(weight, axes=0), np.fft.fftshift(bias, axes=0)
     rows, columns = weight.shape

@@ -1,96 +1,254 @@
-"""Two-dimensional real Fourier transform, orthonormal, on half of the spectrum.
+"""Real Fourier transform of maps and volumes, orthonormal, on half of the spectrum.
 
-`fourier_volume` has the three-dimensional one.
-
-Two forms of the same numbers: `torch.fft`, and products with cosine and sine matrices, in real
-arithmetic only. The inverse of a half spectrum that is not Hermitian is defined here, not left
-to the FFT library: it is the real part of the inverse of the whole plane, whose other half
-mirrors the stored columns and whose columns 0 and W/2 are taken as they are.
+Two forms of the same numbers: `torch.fft`, and products with cosine and sine rows, in real
+arithmetic only, which is also how the lowest frequencies alone are computed. The inverse of a half
+spectrum that is not Hermitian is defined here, not left to the FFT library: it is the real part of
+the inverse of the whole plane, whose other half mirrors the stored columns and whose columns 0 and
+W/2 are taken as they are.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
 from ..errors import unknown_name
-from .base import Size, Transform, computing_dtype, full_precision, linear_resampling
+from .base import Modes, Size, Transform, computing_dtype, full_precision, linear_resampling
+from .bases import constant, waves
+from .products import analyse, synthesise
 
 METHODS = ("fft", "matmul")
 
 
 class FourierTransform(Transform):
-    """Real FFT of maps of any size: columns 0 to W // 2 of the spectrum, real and imaginary.
+    """Real Fourier transform of maps (H, W): columns 0 to W // 2, real and imaginary parts.
+
+    With modes, odd numbers m = 2 r + 1, the frequencies -r to r of an axis, in cycles per map, and
+    no others: rows 0 to r and then -r to -1, columns 0 to r. The inverse is then that of a plane
+    which is 0 at all other frequencies.
 
     Parameters
     ----------
     method : {"fft", "matmul"}
-        ``"fft"`` calls `torch.fft`; ``"matmul"`` multiplies by cosine and sine matrices, which
-        needs no complex tensors. Both give the same numbers up to rounding.
+        ``"fft"`` calls `torch.fft`; ``"matmul"`` multiplies by cosine and sine rows, which needs
+        no complex tensors. Both give the same numbers up to rounding. With modes it is always
+        ``"matmul"``.
+    modes, size
+        See `Transform`.
+
+    Raises
+    ------
+    ValueError
+        If a number of modes is even.
     """
 
     parts = 2
     default_groups = 8
 
-    def __init__(self, method: str = "fft") -> None:
-        super().__init__()
+    def __init__(
+        self, method: str = "fft", modes: Modes = None, size: Size | None = None
+    ) -> None:
+        super().__init__(modes, size)
         if method not in METHODS:
             raise unknown_name("method of the Fourier transform", method, METHODS)
-        self.method = method
+        self.method = method if self.modes is None else "matmul"
+        for m in self.modes or ():
+            if m is not None and m % 2 == 0:
+                raise ValueError(
+                    "modes of the Fourier transform must be odd, as frequencies come in pairs -k "
+                    f"and k: expected {m - 1} or {m + 1}, got {m}"
+                )
 
-    def spectral_size(self, size: Size) -> Size:
-        """The last axis cut to half: (H, W // 2 + 1)."""
-        return (*size[:-1], size[-1] // 2 + 1)
+    def stored(self, rows: Size) -> Size:
+        """The last axis cut to half: (rows, columns // 2 + 1)."""
+        return (*rows[:-1], rows[-1] // 2 + 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Transform (N, C, H, W) to (N, 2, C, H, W // 2 + 1); see `Transform.forward`.
-
-        Axes between C and H are kept, as C is.
-        """
+        """Transform (N, C, H, W) to (N, 2, C, Hs, Ws); see `Transform.forward`."""
         with full_precision(x.device):
-            work = x.to(computing_dtype(x))
+            work = x.to(self._dtype(x))
             if self.method == "fft":
-                spectrum = torch.fft.rfft2(work, norm="ortho")
+                axes = tuple(range(x.dim() - self.axes, x.dim()))
+                spectrum = torch.fft.rfftn(work, dim=axes, norm="ortho")
                 parts = torch.stack((spectrum.real, spectrum.imag), dim=1)
             else:
-                parts = _forward_matmul(work)
+                parts = self._by_products(work)
             return parts.to(x.dtype)
 
     def inverse(self, spectrum: Tensor, size: Size) -> Tensor:
-        """Transform (N, 2, C, H, W // 2 + 1) back; see `Transform.inverse` and the module."""
+        """Transform (N, 2, C, Hs, Ws) back; see `Transform.inverse` and the module."""
         with full_precision(spectrum.device):
-            work = spectrum.to(computing_dtype(spectrum))
-            inverse = _inverse_fft if self.method == "fft" else _inverse_matmul
-            return inverse(work, size[-1]).to(spectrum.dtype)
+            work = spectrum.to(self._dtype(spectrum))
+            if self.method == "fft":
+                whole = torch.complex(work[:, 0], work[:, 1])
+                others = tuple(range(whole.dim() - self.axes, whole.dim() - 1))
+                rows = torch.fft.ifftn(whole, dim=others, norm="ortho")
+                return inverse_over_width(rows, size[-1]).to(spectrum.dtype)
+            z, matrices = self._to_rows(work, size)
+            return synthesise(z, matrices).to(spectrum.dtype)
 
-    @staticmethod
-    def resample(weights: Tensor, size: Size, new_size: Size) -> Tensor:
+    def add_inverse(self, x: Tensor, spectrum: Tensor) -> Tensor:
+        """Add the inverse of (N, 2, C, Hs, Ws) to (N, C, H, W); see `Transform.add_inverse`."""
+        if self.method == "fft":
+            return super().add_inverse(x, spectrum)
+        with full_precision(x.device):
+            work = x.to(self._dtype(x))
+            z, matrices = self._to_rows(spectrum.to(work.dtype), tuple(x.shape[2:]))
+            return synthesise(z, matrices, work).to(x.dtype)
+
+    def _dtype(self, x: Tensor) -> torch.dtype:
+        dtype = computing_dtype(x)
+        return dtype if self.modes is None else x.dtype
+
+    def _by_products(self, x: Tensor) -> Tensor:
+        size = tuple(x.shape[2:])
+        matrices = self._matrices(_rows, size, x)
+        z = analyse(x, matrices)
+        z = z.unflatten(-1, (2, -1)).movedim(-2, 1)
+        for axis, m in enumerate(self.rows(size)[:-1]):
+            z = _pairs_of_frequencies(z, axis + 3, m)
+        return z
+
+    def _to_rows(self, spectrum: Tensor, size: Size) -> tuple[Tensor, list[Tensor]]:
+        """Coefficients of cosine and sine rows, and the matrices that bring them back."""
+        z = spectrum
+        rows = self.rows(size)
+        for axis, m in enumerate(rows[:-1]):
+            z = _cosines_and_sines(z, axis + 3, m)
+        z = z.movedim(1, -2).flatten(-2)
+        return z, [columns.mT for columns in self._matrices(_columns, size, spectrum)]
+
+    def _matrices(self, build: Callable[..., Tensor], size: Size, like: Tensor) -> list[Tensor]:
+        kept = enumerate(zip(size, self.rows(size), strict=True))
+        return [
+            constant(build, like, n, m, self._is_last(axis), self.scaled_to(axis))
+            for axis, (n, m) in kept
+        ]
+
+    def _is_last(self, axis: int) -> bool:
+        return axis == self.axes - 1
+
+    def resample(self, weights: Tensor, size: Size, new_size: Size) -> Tensor:
         """Periodic linear interpolation over frequency; see `Transform.resample`.
 
         The filter is first extended to the whole plane, or volume (a real map has the same
         energy at a frequency and at its mirror image), where it is periodic in all axes.
         """
-        *others, last = range(len(size))
-        mirrored = weights.flip(others).roll([1] * len(others), others)
-        half = mirrored[..., 1 : (size[last] + 1) // 2].flip(last)
-        whole = torch.cat((weights, half), dim=last)
-        for axis, (n, m) in enumerate(zip(size, new_size, strict=True)):
-            matrix = linear_resampling(n, m, periodic=True, like=weights)
-            if axis == last:
-                matrix = matrix[: m // 2 + 1]
-            whole = (whole.movedim(axis, -1) @ matrix.mT).movedim(-1, axis)
-        return whole
+        if self.modes is None:
+            return _resample_whole(weights, size, new_size)
+        for axis, (n, new, m) in enumerate(zip(size, new_size, self.modes, strict=True)):
+            position = axis - self.axes
+            if m is None:
+                weights = _resample_mirrored(weights, position, n, new, self._is_last(axis))
+            elif new < m:
+                kept = [weights.narrow(position, 0, new // 2 + 1)]
+                if not self._is_last(axis):
+                    behind = (new - 1) // 2
+                    kept.append(weights.narrow(position, m - behind, behind))
+                weights = torch.cat(kept, dim=position)
+        return weights
 
     def operations(self, channels: int, size: Size) -> float:
-        """``C P log2(P)`` with P positions, H * W."""
+        """``C P log2(P)`` with P positions, H * W; with modes see `Transform.kept_operations`.
+
+        Where an FFT of everything would take less than the products, its operations.
+        """
         positions = math.prod(size)
-        return channels * positions * math.log2(positions)
+        whole = channels * positions * math.log2(positions)
+        if self.modes is None:
+            return whole
+        return min(whole, self.kept_operations(channels, size))
 
     def extra_repr(self) -> str:
-        """How it is computed."""
-        return f"method={self.method!r}"
+        """How it is computed, and modes."""
+        return ", ".join(filter(None, (f"method={self.method!r}", super().extra_repr())))
+
+
+class FourierVolume(FourierTransform):
+    """`FourierTransform` of volumes (T, H, W), over all three axes.
+
+    The spectrum has the size (T, H, W // 2 + 1). A frequency is a pattern that moves one way; the
+    pattern that moves the other way is another frequency.
+
+    Parameters
+    ----------
+    method, modes, size
+        As for `FourierTransform`; one number of modes keeps all of time.
+    """
+
+    axes = 3
+
+
+def _rows(n: int, m: int, last: bool, scaled_to: int | None) -> Tensor:
+    """Cosines and sines to multiply an axis by: m rows, of the last axis 2 (m // 2 + 1)."""
+    cosine, sine = waves(m // 2 + 1, n)
+    rows = torch.cat((cosine, -sine) if last else (cosine, sine[1 : (m + 1) // 2]))
+    return rows if scaled_to is None else rows * (scaled_to / n) ** 0.5
+
+
+def _columns(n: int, m: int, last: bool, scaled_to: int | None) -> Tensor:
+    """The same for the way back, transposed."""
+    rows = _rows(n, m, last, None)
+    if last:
+        columns = torch.arange(m // 2 + 1)
+        own_mirror = (columns == 0) | (2 * columns == n)
+        rows = rows * torch.where(own_mirror, 1.0, 2.0).double().repeat(2)[:, None]
+    return rows if scaled_to is None else rows * (n / scaled_to) ** 0.5
+
+
+def _pairs_of_frequencies(z: Tensor, axis: int, m: int) -> Tensor:
+    """From m cosine and sine rows of an axis, (N, 2, C, ...), to frequencies 0, 1, .. -2, -1."""
+    pairs = (m - 1) // 2
+    cosine, sine = z.split((m // 2 + 1, pairs), dim=axis)
+    if not pairs:
+        return cosine
+    turned = torch.stack((sine[:, 1], -sine[:, 0]), dim=1)
+    paired = cosine.narrow(axis, 1, pairs)
+    plus, minus = paired + turned, (paired - turned).flip(axis)
+    own = cosine.narrow(axis, 1 + pairs, m // 2 - pairs)
+    return torch.cat((cosine.narrow(axis, 0, 1), plus, own, minus), dim=axis)
+
+
+def _cosines_and_sines(z: Tensor, axis: int, m: int) -> Tensor:
+    """From m frequencies of an axis, (N, 2, C, ...), to coefficients of cosine and sine rows."""
+    pairs = (m - 1) // 2
+    if not pairs:
+        return z
+    first, plus, own, minus = z.split((1, pairs, m // 2 - pairs, pairs), dim=axis)
+    minus = minus.flip(axis)
+    difference = plus - minus
+    turned = torch.stack((-difference[:, 1], difference[:, 0]), dim=1)
+    return torch.cat((first, plus + minus, own, turned), dim=axis)
+
+
+def _resample_whole(weights: Tensor, size: Size, new_size: Size) -> Tensor:
+    if size == new_size:
+        return weights
+    *others, last = range(-len(size), 0)
+    mirrored = weights.flip(others).roll([1] * len(others), others)
+    half = mirrored[..., 1 : (size[last] + 1) // 2].flip(last)
+    whole = torch.cat((weights, half), dim=last)
+    for axis, n, m in zip((*others, last), size, new_size, strict=True):
+        matrix = linear_resampling(n, m, periodic=True, like=weights)
+        if axis == last:
+            matrix = matrix[: m // 2 + 1]
+        whole = (whole.movedim(axis, -1) @ matrix.mT).movedim(-1, axis)
+    return whole
+
+
+def _resample_mirrored(weights: Tensor, position: int, n: int, new: int, last: bool) -> Tensor:
+    """Interpolation over one axis of which all is kept, beside others of which a part is."""
+    if n == new:
+        return weights
+    matrix = linear_resampling(n, new, periodic=True, like=weights)
+    if last:
+        half = weights.narrow(position, 1, (n + 1) // 2 - 1).flip(position)
+        weights = torch.cat((weights, half), dim=position)
+        matrix = matrix[: new // 2 + 1]
+    return (weights.movedim(position, -1) @ matrix.mT).movedim(-1, position)
 
 
 def column_weights(width: int, like: Tensor) -> Tensor:
@@ -128,37 +286,3 @@ def inverse_over_width(rows: Tensor, width: int) -> Tensor:
 def inverse_half_spectrum(spectrum: Tensor, width: int) -> Tensor:
     """Real inverse of complex spectra (..., H, W // 2 + 1), any values; W is `width`."""
     return inverse_over_width(torch.fft.ifft(spectrum, dim=-2, norm="ortho"), width)
-
-
-def _inverse_fft(spectrum: Tensor, width: int) -> Tensor:
-    return inverse_half_spectrum(torch.complex(spectrum[:, 0], spectrum[:, 1]), width)
-
-
-def _forward_matmul(x: Tensor) -> Tensor:
-    cos_h, sin_h = waves(x.shape[-2], x.shape[-2], x)
-    cos_w, sin_w = waves(x.shape[-1] // 2 + 1, x.shape[-1], x)
-    real, imag = x @ cos_w.mT, -(x @ sin_w.mT)
-    return torch.stack((cos_h @ real + sin_h @ imag, cos_h @ imag - sin_h @ real), dim=1)
-
-
-def _inverse_matmul(spectrum: Tensor, width: int) -> Tensor:
-    real, imag = spectrum[:, 0], spectrum[:, 1]
-    cos_h, sin_h = waves(spectrum.shape[-2], spectrum.shape[-2], spectrum)
-    cos_w, sin_w = waves(spectrum.shape[-1], width, spectrum)
-    weights = column_weights(width, spectrum)[:, None]
-    rows_real, rows_imag = cos_h @ real - sin_h @ imag, cos_h @ imag + sin_h @ real
-    return rows_real @ (weights * cos_w) - rows_imag @ (weights * sin_w)
-
-
-def waves(frequencies: int, n: int, like: Tensor) -> tuple[Tensor, Tensor]:
-    """Cosine and sine of ``2 pi k j / n`` over sqrt(n), both (frequencies, n).
-
-    The sine is exactly 0 at multiples of half a turn.
-    """
-    k = torch.arange(frequencies, device=like.device)[:, None]
-    j = torch.arange(n, device=like.device)[None, :]
-    turns = (k * j) % n
-    angle = turns.double() * (2 * math.pi / n)
-    sine = torch.where(2 * turns % n == 0, 0.0, torch.sin(angle))
-    scale = 1 / math.sqrt(n)
-    return (torch.cos(angle) * scale).to(like.dtype), (sine * scale).to(like.dtype)

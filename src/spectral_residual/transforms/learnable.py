@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim.optimizer import Optimizer, register_optimizer_step_post_hook
 
-from .base import Size, check_size
+from .base import Modes, Size, check_size
 from .orthogonal import OrthogonalTransform
 
 
@@ -31,14 +31,17 @@ def orthogonal_factor(matrix: Tensor) -> Tensor:
     Parameters
     ----------
     matrix : Tensor
-        (n, n), any real dtype; half precisions are decomposed in float32.
+        (n, m), any real dtype; half precisions are decomposed in float32. A wide one, m > n, is
+        decomposed transposed.
 
     Returns
     -------
     Tensor
-        (n, n), orthogonal, dtype of `matrix`. An orthogonal matrix is returned unchanged up to
-        rounding.
+        (n, m), with orthonormal columns, or rows if it is wide; dtype of `matrix`. Such a matrix
+        is returned unchanged up to rounding.
     """
+    if matrix.shape[0] < matrix.shape[1]:
+        return orthogonal_factor(matrix.mT).mT
     work = matrix if matrix.dtype == torch.float64 else matrix.float()
     q, r = torch.linalg.qr(work)
     signs = torch.where(r.diagonal() < 0, -1.0, 1.0).to(q.dtype)
@@ -46,12 +49,14 @@ def orthogonal_factor(matrix: Tensor) -> Tensor:
 
 
 def orthogonality_error(matrix: Tensor) -> float:
-    """Largest absolute entry of ``M M^T - I``, computed in float64."""
+    """Largest absolute entry of ``M M^T - I``, or ``M^T M - I`` if M is tall, in float64."""
     return float(_deviation(matrix))
 
 
 def _deviation(matrix: Tensor) -> Tensor:
     work = matrix.detach().double()
+    if work.shape[0] > work.shape[1]:
+        work = work.mT
     identity = torch.eye(work.shape[0], dtype=work.dtype, device=work.device)
     return (work @ work.mT - identity).abs().max()
 
@@ -80,19 +85,22 @@ class LearnableOrthogonal(OrthogonalTransform):
     size : (int, int)
         Height and width (H, W) of the maps; other sizes raise ValueError, because there is no
         way to resample a learnt orthogonal matrix.
+    modes : int or (int, int), optional
+        Rows of P and columns of Q, at most H and W; see `Transform`.
 
     Attributes
     ----------
     P, Q : nn.Parameter
-        (H, H) and (W, W), shared by all channels; drawn from a normal distribution and made
-        orthogonal.
+        (H, H) and (W, W), or with modes (m, H) and (W, m), shared by all channels; drawn from a
+        normal distribution and made orthogonal (on the Stiefel manifold).
     """
 
-    def __init__(self, size: Size) -> None:
-        super().__init__()
+    def __init__(self, size: Size, modes: Modes = None) -> None:
+        super().__init__(modes)
         self.size = check_size(size)
-        self.P = nn.Parameter(torch.empty(self.size[0], self.size[0]))
-        self.Q = nn.Parameter(torch.empty(self.size[1], self.size[1]))
+        rows, columns = self.rows(self.size)
+        self.P = nn.Parameter(torch.empty(rows, self.size[0]))
+        self.Q = nn.Parameter(torch.empty(self.size[1], columns))
         self._checked: object = None
         self._unseen_update_possible = False
         self.reset_parameters()
@@ -122,6 +130,20 @@ class LearnableOrthogonal(OrthogonalTransform):
                 matrix.copy_(orthogonal_factor(matrix))
         self._checked = self._fingerprint()
 
+    def analysis(self, size: Size, like: Tensor) -> list[Tensor]:
+        """P and the transpose of Q; see `matrices`."""
+        P, Q = self.matrices(size, like)
+        return [P, Q.mT]
+
+    def synthesis(self, size: Size, like: Tensor) -> list[Tensor]:
+        """The transpose of P, and Q; see `matrices`."""
+        P, Q = self.matrices(size, like)
+        return [P.mT, Q]
+
+    def filter_rows(self, size: Size) -> Size:
+        """Rows of P and columns of Q: there are no larger maps to have weights for."""
+        return self.rows(size)
+
     def matrices(self, size: Size, like: Tensor) -> tuple[Tensor, Tensor]:
         """P and Q; raises ValueError for a size other than the one built for."""
         if size != self.size:
@@ -141,8 +163,8 @@ class LearnableOrthogonal(OrthogonalTransform):
         return super().state_dict(*args, **kwargs)
 
     def extra_repr(self) -> str:
-        """Map size."""
-        return f"size={self.size}"
+        """Map size, and modes."""
+        return ", ".join(filter(None, (f"size={self.size}", super().extra_repr())))
 
     def _fingerprint(self) -> object:
         """Value that changes with the matrices, except by updates through ``.data``.

@@ -1,28 +1,36 @@
-"""Orthogonal matrices of the fixed transforms, for any order, in float64.
+"""Orthogonal matrices of the fixed transforms, for any order, in float64, and their lowest rows.
 
-Every function returns an (n, n) matrix whose rows are orthonormal basis vectors, the constant
-one first, ordered from coarse to fine. Where the textbook matrix exists for powers of two only,
+Every builder returns an (n, n) matrix whose rows are orthonormal basis vectors, the constant
+one first, ordered from coarse to fine; `basis` gives the lowest m. Where the textbook matrix exists for powers of two only,
 the docstring says how other orders are built.
 """
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from ..errors import unknown_name
+
 
 def dct(n: int) -> Tensor:
     """Type-II discrete cosine transform (Ahmed, Natarajan, Rao 1974), orthonormal."""
-    k = torch.arange(n)[:, None]
+    return cosines(n, n)
+
+
+def cosines(m: int, n: int) -> Tensor:
+    """The m lowest rows of the DCT-II of n positions, (m, n); n may be dynamic in a graph."""
+    k = torch.arange(m)[:, None]
     j = torch.arange(n)[None, :]
     turns = ((2 * j + 1) * k) % (4 * n)
-    rows = torch.cos(turns.double() * (math.pi / (2 * n))) * math.sqrt(2 / n)
-    rows[0] = 1 / math.sqrt(n)
-    return rows
+    scale = torch.where(k == 0, 1.0, 2.0).double()
+    return torch.cos(turns.double() * (math.pi / 2) / n) * (scale / n).sqrt()
 
 
 def walsh_hadamard(n: int) -> Tensor:
@@ -125,42 +133,102 @@ def _split_order(n: int) -> tuple[int, int]:
 
 
 def _sign_changes(rows: Tensor) -> Tensor:
-    counts = []
-    for row in rows:
-        signs = torch.sign(row[row.abs() > 1e-9])
-        counts.append(int((signs[1:] != signs[:-1]).sum()))
-    return torch.tensor(counts)
+    """Sign changes along every row; zeros have the sign of what is before them."""
+    signs = torch.where(rows.abs() > 1e-9, rows.sign(), 0)
+    places = torch.arange(rows.shape[1]) * (signs != 0)
+    filled = signs.gather(1, places.cummax(dim=1).values)
+    return (filled[:, 1:] * filled[:, :-1] < 0).sum(dim=1)
 
 
-BUILDERS: dict[str, Callable[[int], Tensor]] = {
+BASES: dict[str, Callable[[int], Tensor]] = {
     "dct": dct,
     "wht": walsh_hadamard,
     "haar": haar,
     "slant": slant,
 }
 
-_cache: dict[tuple[str, int, torch.dtype, torch.device], Tensor] = {}
 
+def basis(kind: str, n: int, m: int) -> Tensor:
+    """The m lowest basis functions of a fixed transform of n positions, (m, n) float64.
 
-def orthogonal_matrix(kind: str, n: int, like: Tensor) -> Tensor:
-    """Matrix of order n of a fixed transform, with the device and dtype of `like`.
+    Parameters
+    ----------
+    kind : {"dct", "wht", "haar", "slant", "fourier"}
+        Key of `BASES`, or ``"fourier"``: cosines of frequencies 0 to m // 2, then sines.
+    n : int
+        Positions. For ``dct`` and ``fourier`` it may be dynamic in a graph.
+    m : int
+        Rows, at most n; odd for ``"fourier"``, or n.
 
-    Built in float64 and rounded once; kept for later calls. A compiled or exported graph holds
-    it as a constant.
+    Returns
+    -------
+    Tensor
+        Orthonormal rows; all of the transform for m = n.
+
+    Raises
+    ------
+    ValueError
+        If the kind is unknown, or m is not between 1 and n, or the rows of ``"fourier"`` would not
+        be whole pairs.
     """
-    return _constant(kind, int(n), like.dtype, like.device)
+    if kind not in (*BASES, "fourier"):
+        raise unknown_name("basis", kind, (*BASES, "fourier"))
+    if not 1 <= m <= n:
+        raise ValueError(f"expected a number of basis functions from 1 to {n}, got {m}")
+    if kind == "dct":
+        return cosines(m, n)
+    if kind == "fourier":
+        if m % 2 == 0 and m != n:
+            raise ValueError(f"expected an odd number of Fourier rows, or all {n}, got {m}")
+        cosine, sine = waves(m // 2 + 1, n)
+        scale = torch.full((m, 1), math.sqrt(2), dtype=torch.float64)
+        own = [0, m // 2] if m % 2 == 0 else [0]
+        scale[own] = 1.0
+        return torch.cat((cosine, sine[1 : (m + 1) // 2])) * scale
+    return BASES[kind](n)[:m]
 
 
-def _constant(kind: str, n: int, dtype: torch.dtype, device: torch.device) -> Tensor:
-    key = (kind, n, dtype, device)
-    if key not in _cache:
-        # Tracing, inference mode, autocast and default devices are states of a thread: in one of
-        # its own the matrix is an ordinary tensor, which may outlive them.
-        with ThreadPoolExecutor(max_workers=1) as thread:
-            matrix = thread.submit(BUILDERS[kind], n).result()
-            _cache[key] = thread.submit(matrix.to, device=device, dtype=dtype).result()
-    return _cache[key]
+def waves(frequencies: int, n: int) -> tuple[Tensor, Tensor]:
+    """Cosine and sine of ``2 pi k j / n`` over sqrt(n), both (frequencies, n), float64.
+
+    The sine is exactly 0 at multiples of half a turn. n may be dynamic in a graph.
+    """
+    k = torch.arange(frequencies)[:, None]
+    j = torch.arange(n)[None, :]
+    turns = (k * j) % n
+    angle = turns.double() * (2 * math.pi) / n
+    sine = torch.where(2 * turns % n == 0, 0.0, torch.sin(angle))
+    scale = n**-0.5
+    return torch.cos(angle) * scale, sine * scale
 
 
-# As torch.compiler.assume_constant_result does, which would import the whole compiler.
-_constant._dynamo_marked_constant = True  # type: ignore[attr-defined]
+def constant(build: Callable[..., Tensor], like: Tensor, *arguments: Any) -> Tensor:
+    """A matrix that depends on sizes alone, with the device and dtype of `like`.
+
+    Parameters
+    ----------
+    build : callable
+        Function of the module level that returns the matrix in float64.
+    like : Tensor
+        Gives device and dtype; the matrix is rounded once.
+    *arguments
+        For `build`. The last 128 results are kept for later calls; compiled and exported graphs
+        compute the matrix.
+    """
+    if torch.compiler.is_compiling():
+        return build(*arguments).to(device=like.device, dtype=like.dtype)
+    return _kept(build, arguments, like.dtype, like.device)
+
+
+@functools.lru_cache(maxsize=128)
+def _kept(
+    build: Callable[..., Tensor],
+    arguments: tuple[Any, ...],
+    dtype: torch.dtype,
+    device: torch.device,
+) -> Tensor:
+    # Tracing, inference mode, autocast and default devices are states of a thread: in one of its
+    # own the matrix is an ordinary tensor, which may outlive them.
+    with ThreadPoolExecutor(max_workers=1) as thread:
+        matrix = thread.submit(build, *arguments).result()
+        return thread.submit(matrix.to, device=device, dtype=dtype).result()

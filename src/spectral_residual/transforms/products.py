@@ -1,0 +1,117 @@
+"""Separable transforms by matrix products, without a copy in either memory format.
+
+One axis after the other: over height, over width, and, of volumes, over time, by when little is
+left. A contiguous map is read as (N C, H, W), a channels_last one as (N, H, W C); whichever it is,
+the product over height reads it where it lies, and the way back writes the sum with the map itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+_ORDERS = {
+    # Orders of the axes in memory that are read without a copy, channels last at the end.
+    4: ((0, 1, 2, 3), (0, 2, 3, 1)),
+    5: ((0, 1, 2, 3, 4), (0, 2, 1, 3, 4), (0, 2, 3, 4, 1)),
+}
+
+
+def analyse(x: Tensor, matrices: Sequence[Tensor]) -> Tensor:
+    """Coefficients of maps: every axis multiplied by a matrix.
+
+    Parameters
+    ----------
+    x : Tensor
+        (N, C, H, W) or (N, C, T, H, W).
+    matrices : sequence of Tensor
+        (m, n) for every axis, dtype of `x`.
+
+    Returns
+    -------
+    Tensor
+        (N, C, mh, mw) or (N, C, mt, mh, mw), memory format of `x`.
+    """
+    order, y = _in_memory(x)
+    *over_time, over_height, over_width = matrices
+    height, width = x.shape[-2:]
+    if _is_channels_last(order):
+        lead, channels = y.shape[:-3], x.shape[1]
+        y = torch.matmul(over_height, y.reshape(-1, height, width * channels))
+        y = torch.matmul(over_width, y.reshape(-1, width, channels))
+        y = y.reshape(*lead, len(over_height), len(over_width), channels)
+    else:
+        lead = y.shape[:-2]
+        y = torch.matmul(over_height, y.reshape(-1, height, width))
+        y = torch.matmul(y, over_width.mT).reshape(*lead, len(over_height), len(over_width))
+    if over_time:
+        y = _over_time(y, order, over_time[0])
+    return y.permute(_inverse(order))
+
+
+def synthesise(z: Tensor, matrices: Sequence[Tensor], x: Tensor | None = None) -> Tensor:
+    """Maps of coefficients, the way back of `analyse`, added to other maps.
+
+    Parameters
+    ----------
+    z : Tensor
+        (N, C, mh, mw) or (N, C, mt, mh, mw).
+    matrices : sequence of Tensor
+        (n, m) for every axis, dtype of `z`.
+    x : Tensor, optional
+        Maps to add to, (N, C, H, W) or (N, C, T, H, W), dtype of `z`.
+
+    Returns
+    -------
+    Tensor
+        Maps, memory format of `x`, or else of `z`.
+    """
+    order, base = _in_memory(z if x is None else x)
+    y = z.permute(order)
+    *over_time, over_height, over_width = matrices
+    if over_time:
+        y = _over_time(y, order, over_time[0])
+    height, rows = over_height.shape
+    width = len(over_width)
+    if _is_channels_last(order):
+        lead, channels = y.shape[:-3], z.shape[1]
+        y = torch.matmul(over_width, y.reshape(-1, over_width.shape[1], channels))
+        y = y.reshape(-1, rows, width * channels)
+        shape = (*lead, height, width, channels)
+    else:
+        lead = y.shape[:-2]
+        y = torch.matmul(y.reshape(-1, rows, y.shape[-1]), over_width.mT)
+        shape = (*lead, height, width)
+    if x is None:
+        y = torch.matmul(over_height, y)
+    else:
+        factor = over_height.expand(y.shape[0], height, rows)
+        y = torch.baddbmm(base.reshape(y.shape[0], height, y.shape[2]), factor, y)
+    return y.reshape(shape).permute(_inverse(order))
+
+
+def _over_time(y: Tensor, order: tuple[int, ...], matrix: Tensor) -> Tensor:
+    axis = order.index(2)
+    lead, rest = y.shape[:axis], y.shape[axis + 1 :]
+    product = torch.matmul(matrix, y.reshape(*lead, y.shape[axis], -1))
+    return product.reshape(*lead, len(matrix), *rest)
+
+
+def _in_memory(x: Tensor) -> tuple[tuple[int, ...], Tensor]:
+    """Order of the axes in memory, and the maps in it; copied if it is none that is known."""
+    orders = _ORDERS[x.dim()]
+    for order in orders:
+        y = x.permute(order)
+        if y.is_contiguous():
+            return order, y
+    return orders[0], x
+
+
+def _is_channels_last(order: tuple[int, ...]) -> bool:
+    return order[-1] == 1
+
+
+def _inverse(order: tuple[int, ...]) -> tuple[int, ...]:
+    return tuple(order.index(axis) for axis in range(len(order)))
