@@ -1,20 +1,17 @@
-"""SRL blocks for tests of the rewrite: twins that differ in how they are computed."""
+"""SRL blocks and maps for tests, every parameter and statistic drawn at random."""
 
 from __future__ import annotations
-
-import copy
 
 import torch
 from torch import Tensor, nn
 
 from spectral_residual import create_block
-from spectral_residual.kernels import Layers, rewritten_block
 
 
 def random_block(name, channels, size, **options) -> nn.Module:
-    """Reference block in float64 whose every parameter and statistic is drawn at random."""
+    """Block in float64 whose every parameter and statistic is drawn at random."""
     torch.manual_seed(sum(size) + channels)
-    options = {"alpha": 0.7, "kernel": "reference", **options}
+    options = {"alpha": 0.7, **options}
     block = create_block(name, channels, size, **options).double()
     with torch.no_grad():
         for part in (block.bn1, block.bn2):
@@ -27,26 +24,9 @@ def random_block(name, channels, size, **options) -> nn.Module:
     return block
 
 
-def twins(name, channels, size, **options) -> tuple[nn.Module, nn.Module]:
-    """Block that is computed as the reference does, and the same one rewritten."""
-    reference = random_block(name, channels, size, **options)
-    rewrite = copy.deepcopy(reference)
-    rewrite.kernel = "rewrite"
-    return reference, rewrite
-
-
 def random_maps(channels, size, batch=2, seed=0) -> Tensor:
     generator = torch.Generator().manual_seed(seed)
     return torch.randn(batch, channels, *size, dtype=torch.float64, generator=generator)
-
-
-def run_rewritten(block, x, form) -> Tensor:
-    """Output of the rewrite in a given form, whatever the size."""
-    filters = block.relu.filters(tuple(x.shape[2:]))
-    layers = Layers(
-        block.transform, block.conv1, block.bn1, block.conv2, block.bn2, filters, block.alpha
-    )
-    return rewritten_block(x, layers, form)
 
 
 def relative(found, expected, scale=0.0) -> float:

@@ -218,7 +218,7 @@ def test_real_filters_are_resampled_as_those_of_the_srl_block() -> None:
     weights = inputs(4, 3)
     weights = torch.stack(((weights + weights[-torch.arange(4) % 4]) / 2, 0 * weights), dim=-1)
     got = resample_filter(weights[None], (4, 4), (6, 9))
-    expected = FourierTransform.resample(weights[..., 0], (4, 4), (6, 9))
+    expected = FourierTransform().resample(weights[..., 0], (4, 4), (6, 9))
     torch.testing.assert_close(got[0, ..., 0], expected, rtol=0, atol=1e-14)
     assert got[..., 1].abs().max() < 1e-14
 

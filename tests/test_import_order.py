@@ -15,12 +15,11 @@ import spectral_residual
 PACKAGE = Path(spectral_residual.__file__).parent
 SOURCES = sorted(PACKAGE.rglob("*.py"))
 
-# transforms <- kernels <- blocks <- insertion, cost <- models <- tasks <- cli. What is not named
+# transforms <- blocks <- insertion, cost <- models <- tasks <- cli. What is not named
 # here (reports, demo, export, ...) uses the tasks' side, and nothing below may import it.
 RANKS = {
     "errors": 0,
     "transforms": 1,
-    "kernels": 2,
     "blocks": 3,
     "insertion": 4,
     "cost": 5,
@@ -35,7 +34,7 @@ BESIDE = {
     "evaluation": {"errors", "evaluation"},
     "drawing": {"errors", "data", "drawing"},
 }
-TORCH_ALONE = ["errors", "transforms", "kernels", "blocks", "insertion", "cost"]
+TORCH_ALONE = ["errors", "transforms", "blocks", "insertion", "cost"]
 
 
 def part_of(path):
@@ -45,7 +44,7 @@ def part_of(path):
 
 
 def imported(path):
-    """Absolute names of all modules imported anywhere in a file, and whether at its top level.
+    """Absolute names of all modules imported anywhere in a file.
 
     For ``from a.b import c`` both ``a.b`` and ``a.b.c`` are given, as c may be a module.
     """
@@ -96,7 +95,6 @@ def test_the_rule_refuses():
     assert allowed("cli", "report")
     assert allowed("tasks", "drawing")
     assert not allowed("transforms", "blocks")
-    assert not allowed("kernels", "blocks")
     assert not allowed("blocks", "insertion")
     assert not allowed("models", "data")
     assert not allowed("models", "report")
@@ -117,13 +115,11 @@ def test_import_order(path):
 
 @pytest.mark.parametrize("part", TORCH_ALONE)
 def test_the_first_part_needs_torch_alone(part):
-    """Triton, imported on demand, is the one exception: never at the top of a file."""
     for path in (path for path in SOURCES if part_of(path) == part):
-        for name, at_top in imported(path):
+        for name, _ in imported(path):
             top = name.split(".")[0]
             known = top in {"torch", "spectral_residual"} or top in sys.stdlib_module_names
-            on_demand = part == "kernels" and top == "triton" and not at_top
-            assert known or on_demand, f"{path.name} imports {name}"
+            assert known, f"{path.name} imports {name}"
 
 
 def test_import_loads_torch_and_nothing_else():
@@ -141,7 +137,7 @@ def test_import_loads_torch_and_nothing_else():
     assert own == {"spectral_residual"}
     names = (name.split(".") for name in json.loads(result.stdout))
     parts = {name[1] for name in names if name[0] == "spectral_residual" and len(name) > 1}
-    assert parts == {"blocks", "errors", "insertion", "kernels", "transforms"}
+    assert parts == {"blocks", "errors", "insertion", "transforms"}
 
 
 def test_public_names():

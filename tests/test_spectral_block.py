@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from spectral_residual import BLOCKS, SRLBlock, create_block, create_transform
-from spectral_residual.transforms.matrices import BUILDERS
+from spectral_residual.transforms.bases import BASES
 
 EXACT = 1e-10
 SRL_NAMES = [name for name in BLOCKS if name.startswith("srl-")]
@@ -154,7 +154,7 @@ def test_real_blocks_are_the_formula(name, size, groups, reduction):
             lambda x, p: naive_real_block(x, p, groups, p["transform.P"], p["transform.Q"]),
         )
         return
-    P, Q = (BUILDERS[name.removeprefix("srl-")](n) for n in size)
+    P, Q = (BASES[name.removeprefix("srl-")](n) for n in size)
     compare(block, maps(8, size, batch=3), lambda x, p: naive_real_block(x, p, groups, P, Q.T))
 
 

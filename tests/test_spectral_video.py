@@ -20,7 +20,7 @@ from spectral_residual import (
 )
 from spectral_residual.blocks import check_options
 from spectral_residual.cost import measure_cost
-from spectral_residual.transforms.matrices import BUILDERS
+from spectral_residual.transforms.bases import BASES
 
 EXACT = 1e-10
 SRL_NAMES = [name for name in BLOCKS if name.startswith("srl-")]  # frame by frame, and conv_t
@@ -204,7 +204,7 @@ def test_real_blocks_are_the_formula(name, size, operations):
             lambda x, p: naive_real_block(x, p, operations, 2, p["transform.P"], p["transform.Q"]),
         )
         return
-    P, Q = (BUILDERS["haar"](n) for n in size[1:])
+    P, Q = (BASES["haar"](n) for n in size[1:])
     compare(
         block, videos(8, size, batch=3), lambda x, p: naive_real_block(x, p, operations, 2, P, Q.T)
     )

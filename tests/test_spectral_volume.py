@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from spectral_residual import create_block
-from spectral_residual.blocks import SRLVolumeBlock
+from spectral_residual.blocks import SRLBlock
 from spectral_residual.cost import measure_cost
 from spectral_residual.transforms import FourierTransform, FourierVolume
 from spectral_residual.transforms.fourier import column_weights
@@ -152,9 +152,9 @@ def test_half_precision_is_transformed_in_float32(method, dtype, limit):
 @by_size
 def test_resampling_keeps_constants_and_does_nothing_at_the_same_size(size):
     weights = random(*FourierVolume().spectral_size(size))
-    assert gap(FourierVolume.resample(weights, size, size), weights) <= EXACT
+    assert gap(FourierVolume().resample(weights, size, size), weights) <= EXACT
     for new in ((4, 9, 6), (1, 2, 3), (7, 1, 1)):
-        found = FourierVolume.resample(torch.full_like(weights, 1.7), size, new)
+        found = FourierVolume().resample(torch.full_like(weights, 1.7), size, new)
         assert found.shape == FourierVolume().spectral_size(new)
         assert (found - 1.7).abs().max() <= EXACT
 
@@ -164,7 +164,7 @@ def test_doubling_puts_means_of_neighbours_in_the_whole_volume_in_between(size):
     weights = random(*FourierVolume().spectral_size(size))
     whole = extended(weights.to(torch.complex128), size[2]).real
     new = tuple(2 * n for n in size)
-    found = FourierVolume.resample(weights, size, new)
+    found = FourierVolume().resample(weights, size, new)
     assert found.shape == FourierVolume().spectral_size(new)
     for position in itertools.product(*map(range, found.shape)):
         near = itertools.product(*({i // 2, -(-i // 2)} for i in position))
@@ -175,11 +175,11 @@ def test_doubling_puts_means_of_neighbours_in_the_whole_volume_in_between(size):
 def test_a_filter_that_is_the_same_for_all_of_time_is_resampled_as_for_images():
     plane = random(6, 4)
     plane = (plane + plane.flip(0).roll(1, 0)) / 2  # its own mirror image over H
-    found = FourierVolume.resample(plane.expand(5, 6, 4), (5, 6, 7), (3, 9, 10))
-    image = FourierTransform.resample(plane, (6, 7), (9, 10))
+    found = FourierVolume().resample(plane.expand(5, 6, 4), (5, 6, 7), (3, 9, 10))
+    image = FourierTransform().resample(plane, (6, 7), (9, 10))
     assert gap(found, image.expand(3, 9, 6)) <= EXACT
     weights = random(5, 6, 4).requires_grad_()
-    FourierVolume.resample(weights, (5, 6, 7), (9, 13, 16)).sum().backward()
+    FourierVolume().resample(weights, (5, 6, 7), (9, 13, 16)).sum().backward()
     assert (weights.grad > 0).all()
 
 
@@ -307,7 +307,7 @@ def test_other_sizes_use_resampled_filters(new):
     fresh = create_block("srl-fft-3d", 8, new).double().eval()
     state = block.state_dict()
     for key in ("relu.weight", "relu.bias"):
-        state[key] = FourierVolume.resample(state[key], (4, 8, 6), new)
+        state[key] = FourierVolume().resample(state[key], (4, 8, 6), new)
     fresh.load_state_dict(state)
     x = random(2, 8, *new)
     assert gap(block(x), fresh(x)) <= 1e-12
@@ -331,7 +331,7 @@ def test_half_precision_is_close_to_float64(dtype, limit):
 
 def test_names_shapes_and_cost():
     block = create_block("srl-fft-3d", 16, (8, 20, 30), spread=0.5)
-    assert isinstance(block, SRLVolumeBlock)
+    assert isinstance(block, SRLBlock)
     assert {k: tuple(p.shape) for k, p in block.named_parameters()} == {
         "alpha": (),
         "conv1.weight": (16, 4, 1, 1),
@@ -389,7 +389,7 @@ def test_bad_options_are_refused(options, message):
     with pytest.raises(ValueError, match=message):
         create_block("srl-fft-3d", arguments.pop("channels"), arguments.pop("size"), **arguments)
     with pytest.raises(ValueError, match=r"three positive integers \(T, H, W\), got \(8, 6\)"):
-        SRLVolumeBlock(16, (8, 6), FourierVolume())
+        SRLBlock(16, (8, 6), FourierVolume())
 
 
 @pytest.mark.parametrize("shape", [(2, 16, 8, 6), (2, 8, 4, 8, 6), (16, 4, 8, 6)])

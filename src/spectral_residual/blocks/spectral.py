@@ -16,12 +16,14 @@ from __future__ import annotations
 import math
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..errors import unknown_name
 from ..transforms import Transform
 from ..transforms.base import Size
 from .checks import check_map_size
+from .fused import is_watched
 
 ORDERS = ("concatenated", "interleaved")
 
@@ -96,7 +98,7 @@ class SpectralReLU(nn.Module):
             each.to(z.dtype).reshape(*each.shape[: each.dim() - len(size)], *z.shape[2:])
             for each in self.filters(size)
         )
-        return torch.relu(z * weight + bias)
+        return torch.addcmul(bias, z, weight).relu()
 
     def extra_repr(self) -> str:
         """Map size and number of frequencies."""
@@ -220,7 +222,7 @@ class SRLBlock(nn.Module):
         # Of volumes the layers see time and height as one axis: pointwise, they need no more.
         z = self.bn1(self.conv1(planes.flatten(2, -2)))
         z = self._middle(z, size)
-        z = (self.bn2(self.conv2(z)) * self.alpha).unflatten(2, frequencies[:-1])
+        z = scaled_norm(self.bn2, self.conv2(z), self.alpha).unflatten(2, frequencies[:-1])
         return self.transform.add_inverse(x, split_parts(z, self.transform.parts, self.order))
 
     def _middle(self, z: Tensor, size: Size) -> Tensor:
@@ -274,6 +276,37 @@ class SRLBlock(nn.Module):
     def extra_repr(self) -> str:
         """Channels, map size and order of the planes."""
         return f"channels={self.channels}, size={self.size}, order={self.order!r}"
+
+
+def scaled_norm(norm: nn.BatchNorm2d, z: Tensor, alpha: Tensor) -> Tensor:
+    """``alpha * norm(z)``, with alpha in the scale and shift of the normalisation.
+
+    A normalisation that is watched or of a kind of its own is called.
+    """
+    if type(norm) is not nn.BatchNorm2d or not norm.affine or is_watched(norm):
+        return norm(z) * alpha
+    return batch_norm(norm, z, norm.weight * alpha, norm.bias * alpha)
+
+
+def batch_norm(norm: nn.BatchNorm2d, z: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """What `norm` does, running statistics included, with another scale and shift."""
+    if norm.training and norm.track_running_stats and norm.num_batches_tracked is not None:
+        norm.num_batches_tracked.add_(1)
+    momentum = norm.momentum
+    if momentum is None:
+        momentum = 1.0 / float(norm.num_batches_tracked)
+    use_batch = norm.training or norm.running_mean is None
+    tracked = not norm.training or norm.track_running_stats
+    return F.batch_norm(
+        z,
+        norm.running_mean if tracked else None,
+        norm.running_var if tracked else None,
+        weight,
+        bias,
+        use_batch,
+        momentum,
+        norm.eps,
+    )
 
 
 def stack_parts(spectrum: Tensor, order: str) -> Tensor:

@@ -22,6 +22,7 @@ from .folded import fold_time, unfold_time
 from .spectral import (
     SpectralReLU,
     check_order,
+    scaled_norm,
     spectral_convolutions,
     split_parts,
     stack_parts,
@@ -171,7 +172,7 @@ class SRLVideoBlock(nn.Module):
             return x
         frames = fold_time(x)
         z = self.bn1(self.conv1(stack_parts(self.transform(frames), self.order)))
-        z = self.bn2(self.conv2(self._filter(z, size))) * self.alpha
+        z = scaled_norm(self.bn2, self.conv2(self._filter(z, size)), self.alpha)
         z = split_parts(z, self.transform.parts, self.order)
         return unfold_time(self.transform.add_inverse(frames, z), self.frames)
 

@@ -34,8 +34,8 @@ class FourierTransform(Transform):
     ----------
     method : {"fft", "matmul"}
         ``"fft"`` calls `torch.fft`; ``"matmul"`` multiplies by cosine and sine rows, which needs
-        no complex tensors. Both give the same numbers up to rounding. With modes it is always
-        ``"matmul"``.
+        no complex tensors. Both give the same numbers up to rounding. Compiled, exported and traced
+        graphs always have ``"matmul"``, and so has a transform with modes.
     modes, size
         See `Transform`.
 
@@ -70,7 +70,7 @@ class FourierTransform(Transform):
         """Transform (N, C, H, W) to (N, 2, C, Hs, Ws); see `Transform.forward`."""
         with full_precision(x.device):
             work = x.to(self._dtype(x))
-            if self.method == "fft":
+            if self._uses_fft():
                 axes = tuple(range(x.dim() - self.axes, x.dim()))
                 spectrum = torch.fft.rfftn(work, dim=axes, norm="ortho")
                 parts = torch.stack((spectrum.real, spectrum.imag), dim=1)
@@ -82,7 +82,7 @@ class FourierTransform(Transform):
         """Transform (N, 2, C, Hs, Ws) back; see `Transform.inverse` and the module."""
         with full_precision(spectrum.device):
             work = spectrum.to(self._dtype(spectrum))
-            if self.method == "fft":
+            if self._uses_fft():
                 whole = torch.complex(work[:, 0], work[:, 1])
                 others = tuple(range(whole.dim() - self.axes, whole.dim() - 1))
                 rows = torch.fft.ifftn(whole, dim=others, norm="ortho")
@@ -92,12 +92,18 @@ class FourierTransform(Transform):
 
     def add_inverse(self, x: Tensor, spectrum: Tensor) -> Tensor:
         """Add the inverse of (N, 2, C, Hs, Ws) to (N, C, H, W); see `Transform.add_inverse`."""
-        if self.method == "fft":
+        if self._uses_fft():
             return super().add_inverse(x, spectrum)
         with full_precision(x.device):
             work = x.to(self._dtype(x))
             z, matrices = self._to_rows(spectrum.to(work.dtype), tuple(x.shape[2:]))
             return synthesise(z, matrices, work).to(x.dtype)
+
+    def _uses_fft(self) -> bool:
+        """Compilers and exporters, which do not know complex numbers, get products."""
+        return self.method == "fft" and not (
+            torch.compiler.is_compiling() or torch.jit.is_tracing()
+        )
 
     def _dtype(self, x: Tensor) -> torch.dtype:
         dtype = computing_dtype(x)

@@ -7,10 +7,17 @@ the product over height reads it where it lies, and the way back writes the sum 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor
+
+SMALL_PRODUCT = 64 * 256
+"""Elements of the matrix (mh mw, H W) up to which a contiguous map is multiplied by it at once.
+
+Measured with m = 8, 2 threads, inference and training: 16x12 and 14x14 take 0.8 to 0.95 of the time of
+two products, 28x28 takes 1.05 to 1.25; with m = 12 16x12 takes 1.5."""
 
 _ORDERS = {
     # Orders of the axes in memory that are read without a copy, channels last at the end.
@@ -42,6 +49,10 @@ def analyse(x: Tensor, matrices: Sequence[Tensor]) -> Tensor:
         y = torch.matmul(over_height, y.reshape(-1, height, width * channels))
         y = torch.matmul(over_width, y.reshape(-1, width, channels))
         y = y.reshape(*lead, len(over_height), len(over_width), channels)
+    elif _is_small(matrices):
+        lead = y.shape[:-2]
+        y = y.reshape(-1, height * width) @ _kronecker(over_height, over_width).mT
+        y = y.reshape(*lead, len(over_height), len(over_width))
     else:
         lead = y.shape[:-2]
         y = torch.matmul(over_height, y.reshape(-1, height, width))
@@ -77,12 +88,16 @@ def synthesise(z: Tensor, matrices: Sequence[Tensor], x: Tensor | None = None) -
     width = len(over_width)
     if _is_channels_last(order):
         lead, channels = y.shape[:-3], z.shape[1]
-        y = torch.matmul(over_width, y.reshape(-1, over_width.shape[1], channels))
-        y = y.reshape(-1, rows, width * channels)
+        y = torch.matmul(over_width, y.reshape(math.prod(lead) * rows, over_width.shape[1], channels))
+        y = y.reshape(math.prod(lead), rows, width * channels)
         shape = (*lead, height, width, channels)
+    elif x is not None and _is_small(matrices):
+        product = _kronecker(over_height, over_width).mT
+        y = torch.addmm(base.reshape(-1, height * width), y.reshape(-1, len(product)), product)
+        return y.reshape(base.shape).permute(_inverse(order))
     else:
         lead = y.shape[:-2]
-        y = torch.matmul(y.reshape(-1, rows, y.shape[-1]), over_width.mT)
+        y = torch.matmul(y.reshape(math.prod(lead), rows, y.shape[-1]), over_width.mT)
         shape = (*lead, height, width)
     if x is None:
         y = torch.matmul(over_height, y)
@@ -90,6 +105,20 @@ def synthesise(z: Tensor, matrices: Sequence[Tensor], x: Tensor | None = None) -
         factor = over_height.expand(y.shape[0], height, rows)
         y = torch.baddbmm(base.reshape(y.shape[0], height, y.shape[2]), factor, y)
     return y.reshape(shape).permute(_inverse(order))
+
+
+def _is_small(matrices: Sequence[Tensor]) -> bool:
+    """Whether one product with the matrix over all positions beats thousands of tiny ones."""
+    if torch.compiler.is_compiling():
+        return False
+    height, width = matrices[-2:]
+    return height.numel() * width.numel() <= SMALL_PRODUCT
+
+
+def _kronecker(a: Tensor, b: Tensor) -> Tensor:
+    """`torch.kron` of matrices, which wants contiguous ones."""
+    product = a[:, None, :, None] * b[:, None]
+    return product.reshape(len(a) * len(b), a.shape[1] * b.shape[1])
 
 
 def _over_time(y: Tensor, order: tuple[int, ...], matrix: Tensor) -> Tensor:
