@@ -84,7 +84,7 @@ def test_command(rows_file, tmp_path, capsys):
 
 def test_ratios_and_growth(rows_file, tmp_path, capsys):
     larger = {**TINY[0], "shape": [12, 10]}
-    reference = {**TINY[1], "name": "srl-fft-reference", "options": {"kernel": "reference"}}
+    reference = {**TINY[1], "name": "srl-fft-one-group", "options": {"groups": 1}}
     path = rows_file([*TINY, reference, larger])
     arguments = ["--rows", str(path), "--rounds", "3", "--budget", "0.001", "--mode", "training"]
     stored = tmp_path / "stored.json"
@@ -96,7 +96,7 @@ def test_ratios_and_growth(rows_file, tmp_path, capsys):
         ("copy", "copy"),
         ("a2", "training"),
     ]
-    assert values["pairs"] == [["srl-fft", "srl-fft-reference"], ["srl-fft", "a2"]]
+    assert values["pairs"] == [["srl-fft", "a2"]]
 
     asked = ["--ratio", "a2/srl-fft", "--ratio", "a2/non-local-plain", "--json", "-"]
     assert main([*arguments, *asked]) == 0

@@ -72,7 +72,7 @@ def test_growth_is_to_twice_the_height_and_width():
         ((6, *LARGE), {}),
         (LARGE, {"batch": 1}),
         (LARGE, {"channels": 32}),
-        (LARGE, {"options": {"kernel": "reference"}}),
+        (LARGE, {"options": {"groups": 1}}),
         (LARGE, {"block": "b"}),
         (LARGE, {"mode": "training"}),
     ],

@@ -40,10 +40,9 @@ def test_packaged_rows():
     rows = load_rows()
     groups = {group[0].input_shape: group for group in group_rows(rows)}
     for shape in ((4, 256, 64, 48), (2, 256, 96, 72), (1, 256, 128, 96)):
-        found = select_rows(groups[shape], [*BLOCKS, "srl-fft-reference"])
-        assert {row.name for row in found} == {*BLOCKS, "srl-fft-reference"}
-        options = {row.name: row.options for row in found if row.options}
-        assert options == {"srl-fft-reference": {"kernel": "reference"}}
+        found = select_rows(groups[shape], BLOCKS)
+        assert {row.name for row in found} == set(BLOCKS)
+        assert not any(row.options for row in found)
     for shape in ((1, 256, 32, 24), (1, 256, 64, 48)):
         names = {row.name for row in groups[shape]}
         assert {"srl-fft", "non-local", "a2", "cgnl", "rcca", "ffc", "gfnet"} <= names
@@ -70,6 +69,7 @@ def test_packaged_rows():
         ({"shape": [6]}, r"row 1: shape must be .* got \[6\]"),
         ({"shape": "6x5"}, "row 1: shape must be .* got '6x5'"),
         ({"block": "rcca", "channels": 64, "shape": [2, 6, 5]}, "row 1 .*not defined for videos"),
+        ({"channels_last": 1}, "row 1: channels_last must be true or false, got 1"),
         ({"options": {"widht": 1}}, "row 1.*'widht'"),
         ({"options": [1]}, r"row 1: options must be an object, got \[1\]"),
         ({"name": ""}, "row 1: name must be a name, got ''"),

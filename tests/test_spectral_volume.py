@@ -379,7 +379,7 @@ def test_spread_is_the_deviation_of_w_around_one(name, size):
         ({"channels": 0}, "channels must be a positive integer, got 0"),
         ({"channels": 12}, "inner planes .* groups=8; channels=12"),
         ({"order": "interleafed"}, "did you mean 'interleaved'"),
-        ({"kernel_size": 3}, "unknown option of block 'srl-fft-3d' 'kernel_size'"),
+        ({"kernel_size": 3}, "kernel_size must be 1 for volumes, got 3"),
         ({"spread": -0.1}, "spread must be a finite number of at least 0, got -0.1"),
         ({"spread": math.nan}, "spread must be .*got nan"),
     ],

@@ -12,8 +12,8 @@ import torch
 from spectral_residual import FixedOrthogonalTransform, FourierTransform, create_transform
 from spectral_residual.transforms import TRANSFORMS
 from spectral_residual.transforms.base import check_size
-from spectral_residual.transforms.fourier import column_weights
 from spectral_residual.transforms.bases import BASES, _kept, basis, constant
+from spectral_residual.transforms.fourier import column_weights
 
 EXACT = 1e-12
 MIXED_SIZES = [(n, (7 * n) % 33 + 1) for n in range(1, 34)]
@@ -289,7 +289,7 @@ def test_integer_maps_are_refused(name):
 @pytest.mark.parametrize("kind", sorted(BASES))
 def test_matrices_built_in_inference_mode_serve_training(kind):
     with torch.inference_mode():
-        orthogonal_matrix(kind, 37, torch.zeros(1))
+        constant(basis, torch.zeros(1), kind, 37, 37)
         FixedOrthogonalTransform(kind)(torch.zeros(1, 1, 37, 41))
     x = torch.randn(1, 1, 37, 41, requires_grad=True)
     FixedOrthogonalTransform(kind)(x).square().sum().backward()
@@ -299,19 +299,23 @@ def test_matrices_built_in_inference_mode_serve_training(kind):
 @pytest.mark.parametrize("kind", sorted(BASES))
 def test_matrices_built_under_a_default_device_are_real(kind):
     with torch.device("meta"):
-        matrix = orthogonal_matrix(kind, 39, torch.zeros(1, device="cpu"))
+        matrix = constant(basis, torch.zeros(1, device="cpu"), kind, 39, 39)
     assert matrix.device.type == "cpu"
     assert gap(matrix @ matrix.T, torch.eye(39)) <= 1e-5
 
 
-def test_matrices_are_kept():
+def test_matrices_are_kept_but_not_for_ever():
     like = torch.zeros(1)
-    assert orthogonal_matrix("dct", 23, like) is orthogonal_matrix("dct", 23, like)
+    first = constant(basis, like, "dct", 23, 23)
+    assert constant(basis, like, "dct", 23, 23) is first
+    for n in range(24, 24 + _kept.cache_parameters()["maxsize"]):
+        constant(basis, like, "dct", n, 2)
+    assert constant(basis, like, "dct", 23, 23) is not first
 
 
 @pytest.mark.parametrize("name", ["fft", "fft-matmul", *BASES])
-def test_export_and_compile_without_any_earlier_run(name, monkeypatch):
-    monkeypatch.setattr("spectral_residual.transforms.matrices._cache", {})
+def test_export_and_compile_without_any_earlier_run(name):
+    _kept.cache_clear()
     transform = build(name, (6, 5))
 
     class RoundTrip(torch.nn.Module):
@@ -325,7 +329,7 @@ def test_export_and_compile_without_any_earlier_run(name, monkeypatch):
     x = random(2, 3, 6, 5)
     exported = torch.export.export(RoundTrip(), (x,)).module()
     assert gap(exported(x), 2 * x) <= EXACT
-    monkeypatch.setattr("spectral_residual.transforms.matrices._cache", {})
+    _kept.cache_clear()
     compiled = torch.compile(RoundTrip(), fullgraph=True, backend="eager")
     assert gap(compiled(x), 2 * x) <= EXACT
     torch.compiler.reset()

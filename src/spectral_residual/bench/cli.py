@@ -37,7 +37,7 @@ in interleaved rounds. SimpleBaseline-ResNet-50 at 384x288: forward. A ResNet-18
 loss, backward and optimiser. Each is told as a ratio too: to the network without blocks, and to
 other blocks (--ratio). Exits with 1 if --compare finds a ratio that is worse."""
 
-_BLOCK_PAIRS = [("srl-fft", other) for other in ("srl-fft-reference", "a2", "non-local")]
+_BLOCK_PAIRS = [("srl", "a2"), ("srl", "srl-fft"), ("srl-fft", "a2"), ("srl-fft", "non-local")]
 _NETWORK_PAIRS = [("srl-fft", other) for other in (PLAIN, "a2", "non-local")]
 
 Show = Callable[[float], None]

@@ -6,6 +6,7 @@ with, in the same round: copying the input for blocks, the network without block
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import time
 from collections.abc import Callable, Sequence
@@ -187,8 +188,14 @@ def _block_entries(
     generator = torch.Generator().manual_seed(0)
     first = rows[0]
     shape = first.input_shape
-    x, gradient = (torch.randn(shape, generator=generator).to(device, dtype) for _ in range(2))
-    copy = Row(COPY, COPY, first.channels, first.shape, first.batch)
+    layout = torch.contiguous_format
+    if first.channels_last:
+        layout = torch.channels_last if len(shape) == 4 else torch.channels_last_3d
+    x, gradient = (
+        torch.randn(shape, generator=generator).to(device, dtype, memory_format=layout)
+        for _ in range(2)
+    )
+    copy = dataclasses.replace(first, name=COPY, block=COPY, options={})
     entries = [Entry(copy, COPY, Job(f"a copy of {shape}", x.clone))]
     for row, mode in itertools.product(rows, modes):
         block = wake(row.build).to(device, dtype)

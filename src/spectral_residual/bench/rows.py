@@ -54,6 +54,8 @@ class Row:
         Images or videos N.
     options : dict
         Options for `create_block`.
+    channels_last : bool
+        Whether the input is laid out channels last in memory.
     """
 
     name: str
@@ -62,6 +64,7 @@ class Row:
     shape: tuple[int, ...]
     batch: int = 1
     options: dict[str, Any] = field(default_factory=dict, hash=False)
+    channels_last: bool = False
 
     @property
     def input_shape(self) -> tuple[int, ...]:
@@ -76,7 +79,8 @@ class Row:
     @property
     def group(self) -> str:
         """The input in words; rows with the same input have the same."""
-        return f"{self.channels} channels at {self.size}, batch {self.batch}"
+        layout = ", channels last" if self.channels_last else ""
+        return f"{self.channels} channels at {self.size}, batch {self.batch}{layout}"
 
     def build(self) -> nn.Module:
         """Make the block; ValueError if `create_block` refuses."""
@@ -84,7 +88,7 @@ class Row:
         return create_block(self.block, self.channels, size, **self.options)
 
 
-_FIELDS = ("name", "block", "channels", "shape", "batch", "options")
+_FIELDS = ("name", "block", "channels", "shape", "batch", "options", "channels_last")
 _REQUIRED = ("block", "channels", "shape")
 
 
@@ -96,7 +100,8 @@ def load_rows(path: Path | None = None) -> list[Row]:
     path : Path, optional
         JSON list of objects with ``block``, ``channels``, ``shape`` (``[H, W]`` or
         ``[T, H, W]``) and, where they differ from the default, ``name`` (that of the block),
-        ``batch`` (1) and ``options`` (none). By default the rows that come with this package.
+        ``batch`` (1), ``options`` (none) and ``channels_last`` (false). By default the rows that
+        come with this package.
 
     Returns
     -------
@@ -259,6 +264,10 @@ def _parse(entry: dict[str, Any], place: str) -> Row:
         )
     if not isinstance(options, dict):
         raise ValueError(f"{place}: options must be an object, got {options!r}")
+    if not isinstance(values.get("channels_last", False), bool):
+        raise ValueError(
+            f"{place}: channels_last must be true or false, got {values['channels_last']!r}"
+        )
     return Row(**{**values, "shape": tuple(shape)})
 
 

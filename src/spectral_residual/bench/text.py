@@ -19,7 +19,7 @@ MODE_TITLES = {
 
 Cells = tuple[str, str, str]
 
-_NAME_WIDTH = len("srl-fft/srl-fft-reference")
+_NAME_WIDTH = len("global-context/srl-fft-3d")
 _COLUMNS = "  {:>19}  {:>6}  {:>6}"  # 19: a median and its quartiles, 0.123 (0.123-0.123)
 
 

@@ -11,26 +11,8 @@ from collections.abc import Sequence
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.nn.modules import module as _module
 
-_GLOBAL_HOOKS = (
-    "_global_forward_hooks",
-    "_global_forward_pre_hooks",
-    "_global_backward_hooks",
-    "_global_backward_pre_hooks",
-)
-
-
-def is_watched(layer: nn.Module) -> bool:
-    """Whether hooks or a forward method of its own want the layer to be called."""
-    return bool(
-        layer._forward_hooks
-        or layer._forward_pre_hooks
-        or layer._backward_hooks
-        or layer._backward_pre_hooks
-        or "forward" in vars(layer)
-        or any(getattr(_module, name) for name in _GLOBAL_HOOKS)
-    )
+from ..transforms.watched import is_watched
 
 
 def is_plain(*layers: nn.Module) -> bool:

@@ -22,8 +22,8 @@ from torch import Tensor, nn
 from ..errors import unknown_name
 from ..transforms import Transform
 from ..transforms.base import Size
+from ..transforms.watched import is_watched
 from .checks import check_map_size
-from .fused import is_watched
 
 ORDERS = ("concatenated", "interleaved")
 
@@ -62,8 +62,8 @@ class SpectralReLU(nn.Module):
         if not 0 <= spread < math.inf:
             raise ValueError(f"spread must be a finite number of at least 0, got {spread!r}")
         self.size = size
-        # Not a child: it is the block's, and its parameters must not be listed twice.
-        self.resample = transform.resample
+        # In a tuple it is no child: it is the block's, and its parameters are not listed twice.
+        self._transform = (transform,)
         shape = transform.filter_size(size)
         weight = torch.ones(shape if planes is None else (planes, *shape))
         if spread:
@@ -71,11 +71,16 @@ class SpectralReLU(nn.Module):
         self.weight = nn.Parameter(weight)
         self.bias = nn.Parameter(torch.zeros_like(weight))
 
+    @property
+    def transform(self) -> Transform:
+        """The transform in use."""
+        return self._transform[0]
+
     def filters(self, size: Size) -> tuple[Tensor, Tensor]:
         """W and B for maps of `size`: the parameters, or resampled from them."""
         return (
-            self.resample(self.weight, self.size, size),
-            self.resample(self.bias, self.size, size),
+            self.transform.resample(self.weight, self.size, size),
+            self.transform.resample(self.bias, self.size, size),
         )
 
     def forward(self, z: Tensor, size: Size) -> Tensor:
@@ -128,7 +133,8 @@ class SRLBlock(nn.Module):
     groups : int, optional
         Groups of all convolutions; by default 8 for Fourier, 2 for real transforms.
     kernel_size : int, default 1
-        Odd width of the spectral convolutions; the spectrum's borders are padded with zeros.
+        Odd width of the spectral convolutions; the spectrum's borders are padded with zeros. Of
+        volumes only 1.
     order : {"concatenated", "interleaved"}
         Whether the convolutions see all real parts before all imaginary parts, so that the
         groups keep them apart, or the two parts of each channel side by side.
@@ -166,6 +172,8 @@ class SRLBlock(nn.Module):
         size = check_map_size(size, transform.axes)
         conv1, conv2 = spectral_convolutions(channels, transform, reduction, groups, kernel_size)
         check_order(order)
+        if transform.axes == 3 and kernel_size != 1:
+            raise ValueError(f"kernel_size must be 1 for volumes, got {kernel_size}")
         if hidden_layers not in (1, 2):
             raise ValueError(f"hidden_layers must be 1 or 2, got {hidden_layers!r}")
         planes = conv1.out_channels
@@ -178,13 +186,9 @@ class SRLBlock(nn.Module):
         own = None if shared else planes
         self.relu = SpectralReLU(size, transform, spread=spread, planes=own)
         if hidden_layers == 2:
+            width, padding = kernel_size, kernel_size // 2
             self.conv_h = nn.Conv2d(
-                planes,
-                planes,
-                conv1.kernel_size,
-                padding=conv1.padding,
-                groups=conv1.groups,
-                bias=False,
+                planes, planes, width, padding=padding, groups=conv1.groups, bias=False
             )
             self.bn_h = nn.BatchNorm2d(planes)
             self.relu_h = SpectralReLU(size, transform, spread=spread, planes=own)
@@ -217,7 +221,8 @@ class SRLBlock(nn.Module):
         if x.shape[0] == 0:
             return x
         size = tuple(x.shape[2:])
-        planes = stack_parts(self.transform(x), self.order)
+        x, spectrum = self.transform.beside(x)
+        planes = stack_parts(spectrum, self.order)
         frequencies = planes.shape[2:]
         # Of volumes the layers see time and height as one axis: pointwise, they need no more.
         z = self.bn1(self.conv1(planes.flatten(2, -2)))
@@ -266,8 +271,8 @@ class SRLBlock(nn.Module):
 
     def _check_input(self, shape: tuple[int, ...]) -> None:
         if len(shape) != 2 + self.transform.axes or shape[1] != self.channels:
-            kind, axes = ("a video", "T, H, W") if self.transform.axes == 3 else (
-                "a feature map", "H, W"
+            kind, axes = (
+                ("a video", "T, H, W") if self.transform.axes == 3 else ("a feature map", "H, W")
             )
             raise ValueError(
                 f"expected {kind} of shape (N, {self.channels}, {axes}), got {tuple(shape)}"
@@ -290,11 +295,11 @@ def scaled_norm(norm: nn.BatchNorm2d, z: Tensor, alpha: Tensor) -> Tensor:
 
 def batch_norm(norm: nn.BatchNorm2d, z: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     """What `norm` does, running statistics included, with another scale and shift."""
+    momentum = 0.0 if norm.momentum is None else norm.momentum
     if norm.training and norm.track_running_stats and norm.num_batches_tracked is not None:
         norm.num_batches_tracked.add_(1)
-    momentum = norm.momentum
-    if momentum is None:
-        momentum = 1.0 / float(norm.num_batches_tracked)
+        if norm.momentum is None:
+            momentum = 1.0 / float(norm.num_batches_tracked)
     use_batch = norm.training or norm.running_mean is None
     tracked = not norm.training or norm.track_running_stats
     return F.batch_norm(

@@ -170,8 +170,8 @@ class SRLVideoBlock(nn.Module):
         size = (x.shape[-2], x.shape[-1])
         if x.shape[0] == 0:
             return x
-        frames = fold_time(x)
-        z = self.bn1(self.conv1(stack_parts(self.transform(frames), self.order)))
+        frames, spectrum = self.transform.beside(fold_time(x))
+        z = self.bn1(self.conv1(stack_parts(spectrum, self.order)))
         z = scaled_norm(self.bn2, self.conv2(self._filter(z, size)), self.alpha)
         z = split_parts(z, self.transform.parts, self.order)
         return unfold_time(self.transform.add_inverse(frames, z), self.frames)

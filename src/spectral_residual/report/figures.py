@@ -177,7 +177,7 @@ def _module_panels(name: str, module: SpectralReLU) -> list[FilterPanel]:
 def _panel(
     name: str, module: SpectralReLU, weight: NDArray[np.float64], bias: NDArray[np.float64]
 ) -> FilterPanel:
-    transform = module.resample.__self__
+    transform = module.transform
     lowest = transform.modes is not None and isinstance(transform, FourierTransform)
     fourier = transform.modes is None and isinstance(transform, FourierTransform)
     if fourier or lowest:

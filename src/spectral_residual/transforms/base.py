@@ -187,6 +187,10 @@ class Transform(nn.Module, ABC):
             Feature map, (N, C, H, W) or (N, C, T, H, W), dtype of `spectrum`.
         """
 
+    def beside(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """A map and its spectrum, `forward`, for `add_inverse` to add to."""
+        return x, self(x)
+
     def add_inverse(self, x: Tensor, spectrum: Tensor) -> Tensor:
         """Add the inverse of a spectrum to a map, in the map's dtype; see `inverse`."""
         return x + self.inverse(spectrum, tuple(x.shape[2:])).to(x.dtype)
@@ -217,7 +221,7 @@ class Transform(nn.Module, ABC):
     def operations(self, channels: int, size: Size) -> float:
         """Operations of one direction for one map, by the paper's accounting (table 1).
 
-        With modes those of the products with m rows, ``C m (W + m) H`` for a map.
+        With modes those of the products with m rows, ``C m W (H + m)`` for a map.
         """
 
     def kept_operations(self, channels: int, size: Size) -> float:

@@ -1,8 +1,8 @@
 """Orthogonal matrices of the fixed transforms, for any order, in float64, and their lowest rows.
 
 Every builder returns an (n, n) matrix whose rows are orthonormal basis vectors, the constant
-one first, ordered from coarse to fine; `basis` gives the lowest m. Where the textbook matrix exists for powers of two only,
-the docstring says how other orders are built.
+one first, ordered from coarse to fine; `basis` gives the lowest m. Where the textbook matrix exists
+for powers of two only, the docstring says how other orders are built.
 """
 
 from __future__ import annotations

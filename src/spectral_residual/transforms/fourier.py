@@ -18,7 +18,8 @@ from torch import Tensor
 from ..errors import unknown_name
 from .base import Modes, Size, Transform, computing_dtype, full_precision, linear_resampling
 from .bases import constant, waves
-from .products import analyse, synthesise
+from .products import analyse, analyse_beside, synthesise
+from .watched import is_watched
 
 METHODS = ("fft", "matmul")
 
@@ -48,9 +49,7 @@ class FourierTransform(Transform):
     parts = 2
     default_groups = 8
 
-    def __init__(
-        self, method: str = "fft", modes: Modes = None, size: Size | None = None
-    ) -> None:
+    def __init__(self, method: str = "fft", modes: Modes = None, size: Size | None = None) -> None:
         super().__init__(modes, size)
         if method not in METHODS:
             raise unknown_name("method of the Fourier transform", method, METHODS)
@@ -75,7 +74,7 @@ class FourierTransform(Transform):
                 spectrum = torch.fft.rfftn(work, dim=axes, norm="ortho")
                 parts = torch.stack((spectrum.real, spectrum.imag), dim=1)
             else:
-                parts = self._by_products(work)
+                parts = self._to_frequencies(analyse(work, self._analysis(work)), work)
             return parts.to(x.dtype)
 
     def inverse(self, spectrum: Tensor, size: Size) -> Tensor:
@@ -89,6 +88,14 @@ class FourierTransform(Transform):
                 return inverse_over_width(rows, size[-1]).to(spectrum.dtype)
             z, matrices = self._to_rows(work, size)
             return synthesise(z, matrices).to(spectrum.dtype)
+
+    def beside(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """A map and its spectrum; see `Transform.beside`."""
+        if self._uses_fft() or x.dtype != self._dtype(x) or is_watched(self):
+            return super().beside(x)
+        with full_precision(x.device):
+            x, z = analyse_beside(x, self._analysis(x))
+            return x, self._to_frequencies(z, x)
 
     def add_inverse(self, x: Tensor, spectrum: Tensor) -> Tensor:
         """Add the inverse of (N, 2, C, Hs, Ws) to (N, C, H, W); see `Transform.add_inverse`."""
@@ -109,12 +116,13 @@ class FourierTransform(Transform):
         dtype = computing_dtype(x)
         return dtype if self.modes is None else x.dtype
 
-    def _by_products(self, x: Tensor) -> Tensor:
-        size = tuple(x.shape[2:])
-        matrices = self._matrices(_rows, size, x)
-        z = analyse(x, matrices)
+    def _analysis(self, x: Tensor) -> list[Tensor]:
+        return self._matrices(_rows, tuple(x.shape[2:]), x)
+
+    def _to_frequencies(self, z: Tensor, x: Tensor) -> Tensor:
+        """From coefficients of cosine and sine rows to real and imaginary parts."""
         z = z.unflatten(-1, (2, -1)).movedim(-2, 1)
-        for axis, m in enumerate(self.rows(size)[:-1]):
+        for axis, m in enumerate(self.rows(tuple(x.shape[2:]))[:-1]):
             z = _pairs_of_frequencies(z, axis + 3, m)
         return z
 

@@ -13,7 +13,8 @@ from torch import Tensor
 
 from .base import Modes, Size, Transform, computing_dtype, full_precision, linear_resampling
 from .bases import BASES, basis, constant
-from .products import analyse, synthesise
+from .products import analyse, analyse_beside, synthesise
+from .watched import is_watched
 
 
 class OrthogonalTransform(Transform):
@@ -42,6 +43,14 @@ class OrthogonalTransform(Transform):
         with full_precision(spectrum.device):
             work = spectrum.squeeze(1).to(self._dtype(spectrum))
             return synthesise(work, self.synthesis(size, work)).to(spectrum.dtype)
+
+    def beside(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """A map and its spectrum; see `Transform.beside`."""
+        if x.dtype != self._dtype(x) or is_watched(self):
+            return super().beside(x)
+        with full_precision(x.device):
+            x, spectrum = analyse_beside(x, self.analysis(tuple(x.shape[2:]), x))
+            return x, spectrum.unsqueeze(1)
 
     def add_inverse(self, x: Tensor, spectrum: Tensor) -> Tensor:
         """Add the inverse of (N, 1, C, Hs, Ws) to (N, C, H, W); see `Transform.add_inverse`."""
