@@ -11,7 +11,7 @@ def test_demo_and_generated_data(tmp_path, capsys):
     printed = capsys.readouterr().out
     table = [line for line in printed.splitlines() if line.startswith("| ")]
     assert any(line.startswith("| SimpleBaseline") for line in table)
-    assert any(line.startswith("| + srl-fft") for line in table)
+    assert any(line.startswith("| + srl") for line in table)
     for heading in ("AP", "AR", "parameters", "GFLOPs", "ms/image"):
         assert heading in printed
     report = tmp_path / "demo/report.html"

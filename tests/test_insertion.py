@@ -490,7 +490,7 @@ def test_export(block):
         ({"after": ["fc"]}, r"module 'fc' must be a feature map .* got shape \(1, 5\)"),
         ({"after": ["stage1.unused"]}, "'stage1.unused' is not called"),
         ({"block": "srl-ftt"}, "unknown block 'srl-ftt'; did you mean 'srl-fft'"),
-        ({"options": {"grops": 2}}, "unknown option of block 'srl-fft' 'grops'; did you mean"),
+        ({"options": {"grops": 2}}, "unknown option of block 'srl' 'grops'; did you mean"),
         ({"options": {"groups": 3}}, "divisible by groups"),
         ({"input_size": (4, 12, 10)}, r"Small does not run .* shape \(1, 4, 12, 10\)"),
         ({"input_size": (12, 10)}, r"does not run .* shape \(1, 12, 10\)"),

@@ -451,3 +451,16 @@ def test_a_class_takes_parts_that_the_builder_makes():
     assert "channels=8, size=(6, 5), order='concatenated'" in repr(built)
     assert "frequencies=(6, 5)" in repr(built)
     parts.load_state_dict(built.state_dict())
+
+
+@pytest.mark.parametrize(
+    ("name", "size"), [("srl-fft", (6, 5)), ("srl-lo", (6, 5)), ("srl-fft", (3, 6, 5))]
+)
+def test_checkpoints_whose_alpha_has_no_axis_load(name, size):
+    torch.manual_seed(0)
+    state = create_block(name, 16, size, alpha=0.7, spread=0.5).state_dict()
+    state["alpha"] = state["alpha"].squeeze()
+    network = torch.nn.Sequential(create_block(name, 16, size))
+    network.load_state_dict({f"0.{key}": value for key, value in state.items()})
+    assert network[0].alpha.shape == (1,)
+    assert network[0].alpha.item() == pytest.approx(0.7)

@@ -282,7 +282,7 @@ def test_names_and_shapes_of_the_weights():
     }
     spectrum = (10, 4)
     assert shapes == {
-        "alpha": (),
+        "alpha": (1,),
         "conv1.weight": (16, 4, 1, 1),
         "bn1.weight": (16,),
         "bn1.bias": (16,),

@@ -333,7 +333,7 @@ def test_names_shapes_and_cost():
     block = create_block("srl-fft-3d", 16, (8, 20, 30), spread=0.5)
     assert isinstance(block, SRLBlock)
     assert {k: tuple(p.shape) for k, p in block.named_parameters()} == {
-        "alpha": (),
+        "alpha": (1,),
         "conv1.weight": (16, 4, 1, 1),
         "bn1.weight": (16,),
         "bn1.bias": (16,),

@@ -1,7 +1,7 @@
 """Spectral residual learning: full-image receptive fields for any vision network.
 
 >>> from spectral_residual import insert_blocks
->>> insert_blocks(resnet50(), after=["layer3", "layer4"], block="srl-fft",
+>>> insert_blocks(resnet50(), after=["layer3", "layer4"], block="srl",
 ...               input_size=(3, 224, 224))  # doctest: +SKIP
 
 Importing this package needs torch and nothing else.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -13,6 +13,9 @@ from .blocks import FoldedVideoBlock, create_block
 from .errors import unknown_name
 
 Shape = tuple[int, ...]
+
+BlockFactory = Callable[[int, Shape], nn.Module]
+"""Makes a block for so many channels and a size (H, W) or (T, H, W)."""
 
 
 class _BlockHook:
@@ -28,7 +31,7 @@ class _BlockHook:
 def insert_blocks(
     model: nn.Module,
     after: Sequence[str],
-    block: str = "srl-fft",
+    block: str | BlockFactory = "srl",
     *,
     input_size: Shape,
     options: Mapping[str, Any] | None = None,
@@ -50,12 +53,13 @@ def insert_blocks(
         Names as in ``model.named_modules()``, e.g. ``["layer3", "layer4"]``. Their outputs must
         be feature maps (N, C, H, W), or of videos (N, C, T, H, W), for which the block is built
         with the size (T, H, W).
-    block : str, default "srl-fft"
-        Name for `create_block`.
+    block : str or callable, default "srl"
+        Name for `create_block`, or what makes a block: ``block(channels, size)`` returns a module
+        that maps (N, channels, \*size) to the same shape, size being (H, W) or (T, H, W).
     input_size : tuple of int
         Shape of one input without the batch axis, e.g. ``(3, 224, 224)``.
     options : mapping, optional
-        Further options for `create_block`.
+        Further options for `create_block`; for a callable there are none.
     folded_time : bool, default False
         Whether the named modules get the frames of a video in the batch, (N * T, C, H, W), the
         frames of one video in a row. T is then the batch of a module's output for a single
@@ -73,7 +77,8 @@ def insert_blocks(
     ValueError
         If a module name, the block or an option is unknown (the nearest is suggested), no module
         is named, a module's output is not a feature map, or that of a video and the block not
-        defined for videos, or the network does not run at this input size.
+        defined for videos, a callable returns no module or one with another output shape, or the
+        network does not run at this input size.
     TypeError
         If `after` is a string.
     """
@@ -81,6 +86,8 @@ def insert_blocks(
         raise TypeError(f"after must be a sequence of module names, got the string {after!r}")
     if not after:
         raise ValueError("after must name at least one module, got none")
+    if not isinstance(block, str) and options:
+        raise ValueError(f"a callable block takes no options, got {dict(options)}")
     skeleton = meta_copy(model).eval()
     shapes, called = _observe(skeleton, after, input_size)
     containers = _containers(skeleton, after, input_size)
@@ -100,7 +107,11 @@ def insert_blocks(
 
 
 def _create(
-    block: str, module: str, shape: Shape, options: Mapping[str, Any], folded_time: bool
+    block: str | BlockFactory,
+    module: str,
+    shape: Shape,
+    options: Mapping[str, Any],
+    folded_time: bool,
 ) -> nn.Module:
     """Block for outputs of `shape`, the batch axis of which is T if time is folded into it."""
     if folded_time:
@@ -110,14 +121,38 @@ def _create(
                 f"(N * T, C, H, W), got shape {shape}"
             )
         frames, channels, height, width = shape
-        video_block = create_block(block, channels, (frames, height, width), **options)
+        video_block = _build(block, module, channels, (frames, height, width), options)
         return FoldedVideoBlock(video_block, frames)
     if len(shape) not in (4, 5):
         raise ValueError(
             f"the output of module {module!r} must be a feature map (N, C, H, W) or "
             f"(N, C, T, H, W), got shape {shape}"
         )
-    return create_block(block, shape[1], shape[2:], **options)
+    return _build(block, module, shape[1], shape[2:], options)
+
+
+def _build(
+    block: str | BlockFactory, module: str, channels: int, size: Shape, options: Mapping[str, Any]
+) -> nn.Module:
+    if isinstance(block, str):
+        return create_block(block, channels, size, **options)
+    new = block(channels, size)
+    if not isinstance(new, nn.Module):
+        raise ValueError(
+            f"the block for {module!r} must be a module, got {type(new).__name__} from "
+            f"block({channels}, {size})"
+        )
+    shape = (2, channels, *size)
+    dtype = next((p.dtype for p in new.parameters() if p.is_floating_point()), torch.float32)
+    with torch.no_grad():
+        output = meta_copy(new).eval()(torch.empty(shape, device="meta", dtype=dtype))
+    got = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
+    if got != shape:
+        raise ValueError(
+            f"the block for {module!r} must return the shape of its input: expected {shape}, got "
+            f"{got} from {type(new).__name__}"
+        )
+    return new
 
 
 def output_shapes(model: nn.Module, names: Sequence[str], input_size: Shape) -> dict[str, Shape]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import importlib
 import inspect
 from collections.abc import Callable
 from typing import Any
@@ -18,12 +19,15 @@ from ..transforms import (
     create_transform,
 )
 from ..transforms.base import Size, check_size
+from .attention import LinearAttentionBlock, SelfAttentionBlock
 from .checks import VideoSize, check_video_size
 from .compact_generalized import CompactGeneralizedBlock
+from .convolutions import ConvolutionBlock
 from .criss_cross import CrissCrossAttention, RecurrentCrissCrossBlock
 from .double_attention import DoubleAttentionBlock
 from .fast_fourier import FastFourierBlock
 from .folded import FoldedVideoBlock
+from .gated import TimmBlock
 from .global_filter import GlobalFilterBlock
 from .non_local import NonLocalBlock
 from .spectral import SpectralReLU, SRLBlock
@@ -103,6 +107,21 @@ def _srl_volume(
     return SRLBlock(channels, size, FourierVolume(modes=modes, size=size), **options)
 
 
+def _depthwise(channels: int, size: ImageSize, *, kernel_size: int = 7) -> nn.Module:
+    return ConvolutionBlock(channels, size, kernel_size=kernel_size, depthwise=True)
+
+
+def _convolution(channels: int, size: ImageSize, *, kernel_size: int = 3) -> nn.Module:
+    return ConvolutionBlock(channels, size, kernel_size=kernel_size)
+
+
+def _of_timm(layer: str) -> Constructor:
+    def construct(channels: int, size: ImageSize) -> nn.Module:
+        return TimmBlock(channels, size, layer=layer)
+
+    return construct
+
+
 _FOR_BOTH: dict[str, Constructor] = {
     "non-local": NonLocalBlock,
     "a2": DoubleAttentionBlock,
@@ -115,6 +134,12 @@ _FOR_IMAGES: dict[str, Constructor] = {
     "rcca": RecurrentCrissCrossBlock,
     "ffc": FastFourierBlock,
     "gfnet": GlobalFilterBlock,
+    "self-attention": SelfAttentionBlock,
+    "linear-attention": LinearAttentionBlock,
+    "global-context": _of_timm("GlobalContext"),
+    "se": _of_timm("SEModule"),
+    "depthwise": _depthwise,
+    "conv": _convolution,
 }
 _FOR_VIDEOS: dict[str, Constructor] = {
     "srl": _recommended_video,
@@ -134,14 +159,18 @@ def create_block(name: str, channels: int, size: Size, **options: Any) -> nn.Mod
     Parameters
     ----------
     name : str
-        One of `BLOCKS`; for videos, one of `VIDEO_BLOCKS`. Spectral residual learning,
-        `SRLBlock` and, for videos, `SRLVideoBlock`: ``srl-fft`` (Fourier),
+        A block of your own as ``"package.module:function"``, which is called with channels, size
+        and the options; or one of `BLOCKS`; for videos, one of `VIDEO_BLOCKS`. Spectral residual
+        learning with few frequencies, the recommended form: ``srl``. The paper's blocks, `SRLBlock` and, for videos,
+        `SRLVideoBlock`: ``srl-fft`` (Fourier),
         ``srl-lo`` (learnable orthogonal), ``srl-dct``, ``srl-wht`` (Walsh-Hadamard),
-        ``srl-haar``, ``srl-slant``; for videos alone ``srl-fft-3d`` (`SRLVolumeBlock`), whose
+        ``srl-haar``, ``srl-slant``; for videos alone ``srl-fft-3d``, whose
         Fourier transform reaches over the frames too. For comparison: ``non-local``
         (`NonLocalBlock`), ``a2`` (`DoubleAttentionBlock`), ``cgnl`` (`CompactGeneralizedBlock`),
         ``rcca`` (`RecurrentCrissCrossBlock`), ``ffc`` (`FastFourierBlock`), ``gfnet``
-        (`GlobalFilterBlock`); for videos alone ``tsm`` (`TemporalShift`).
+        (`GlobalFilterBlock`), ``self-attention`` (`SelfAttentionBlock`), ``linear-attention``
+        (`LinearAttentionBlock`), timm's ``global-context`` and ``se`` (`TimmBlock`), ``depthwise``
+        and ``conv`` (`ConvolutionBlock`); for videos alone ``tsm`` (`TemporalShift`).
     channels : int
         Channels C of the feature map it will get, (N, C, H, W) or (N, C, T, H, W).
     size : (int, int) or (int, int, int)
@@ -149,16 +178,18 @@ def create_block(name: str, channels: int, size: Size, **options: Any) -> nn.Mod
         blocks and ``gfnet`` have weights that depend on it.
     **options
         Keyword-only arguments of the block's class, e.g. for `SRLBlock`: ``reduction``,
-        ``groups``, ``kernel_size``, ``order``, ``alpha``, ``spread``. ``srl-fft`` also takes
-        ``modes``, an odd number m: only the lowest m x m frequencies are kept (`FourierModes`),
-        so that neither the weights nor the work between the transforms depend on the map's size.
+        ``groups``, ``kernel_size``, ``order``, ``alpha``, ``spread``. All SRL blocks take
+        ``modes``, one number m or one for each axis: only the lowest m x m frequencies are kept
+        (see `Transform`), so that neither the weights nor the work between the transforms depend
+        on the map's size.
 
     Returns
     -------
     nn.Module
         Maps (N, C, H, W) or (N, C, T, H, W), as `size` has it, to the same shape (``non-local``,
         ``a2`` and ``cgnl`` take both). The identity at the start, but for ``tsm``, which shifts
-        channels in time, and for blocks with an ``alpha`` other than 0. Its
+        channels in time, for timm's, and for blocks with an ``alpha`` other than 0, as ``srl`` for
+        videos has it. Its
         ``extra_operations(input_shape)`` gives the operations per sample that none of its layers
         accounts for.
 
@@ -169,6 +200,12 @@ def create_block(name: str, channels: int, size: Size, **options: Any) -> nn.Mod
         the block is not defined for videos and `size` is that of one, or not for images.
     """
     video = isinstance(size, (tuple, list)) and len(size) == 3
+    if ":" in name:
+        size = check_video_size(size) if video else check_size(size)
+        block = _imported(name)(channels, size, **options)
+        if not isinstance(block, nn.Module):
+            raise ValueError(f"{name} must return a module, got {type(block).__name__}")
+        return block
     size = check_video_size(size) if video else check_size(size)
     check_options(name, options, video=video)
     return (_FOR_VIDEOS if video else _FOR_IMAGES)[name](channels, size, **options)
@@ -186,6 +223,9 @@ def check_options(name: str, options: dict[str, Any], *, video: bool = False) ->
     video : bool, default False
         Whether the block is to be built for videos (N, C, T, H, W).
     """
+    if ":" in name:
+        _imported(name)
+        return
     known_blocks = tuple(_FOR_IMAGES | _FOR_VIDEOS)
     if name not in known_blocks:
         raise unknown_name("block", name, known_blocks)
@@ -210,6 +250,18 @@ def check_options(name: str, options: dict[str, Any], *, video: bool = False) ->
             raise unknown_name(f"option of block {name!r}", option, known)
 
 
+def _imported(name: str) -> Constructor:
+    """Function of a name ``"package.module:function"``; ValueError if there is none."""
+    module_name, _, function_name = name.partition(":")
+    try:
+        function = getattr(importlib.import_module(module_name), function_name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise ValueError(f"block {name!r} cannot be imported: {error}") from error
+    if not callable(function):
+        raise ValueError(f"block {name!r} must be callable, got {type(function).__name__}")
+    return function
+
+
 def _keywords(constructor: Constructor) -> list[str]:
     """Options of a block: keywords of its builder, and of the class that the builder wraps."""
     functions = [constructor, getattr(constructor, "__wrapped__", constructor)]
@@ -228,17 +280,21 @@ __all__ = [
     "BLOCKS",
     "VIDEO_BLOCKS",
     "CompactGeneralizedBlock",
+    "ConvolutionBlock",
     "CrissCrossAttention",
     "DoubleAttentionBlock",
     "FastFourierBlock",
     "FoldedVideoBlock",
     "GlobalFilterBlock",
+    "LinearAttentionBlock",
     "NonLocalBlock",
     "RecurrentCrissCrossBlock",
     "SRLBlock",
     "SRLVideoBlock",
+    "SelfAttentionBlock",
     "SpectralReLU",
     "TemporalShift",
+    "TimmBlock",
     "check_options",
     "create_block",
 ]

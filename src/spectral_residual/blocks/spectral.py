@@ -14,6 +14,7 @@ transform, everything between the transforms has their number of positions, what
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -195,7 +196,8 @@ class SRLBlock(nn.Module):
         self.hidden_layers = hidden_layers
         self.conv2 = conv2
         self.bn2 = nn.BatchNorm2d(conv2.out_channels)
-        self.alpha = nn.Parameter(torch.tensor(float(alpha)))
+        self.alpha = nn.Parameter(torch.full((1,), float(alpha)))
+        self.register_load_state_dict_pre_hook(shape_alpha)
 
     def forward(self, x: Tensor) -> Tensor:
         """Add the globally filtered map to the map.
@@ -281,6 +283,13 @@ class SRLBlock(nn.Module):
     def extra_repr(self) -> str:
         """Channels, map size and order of the planes."""
         return f"channels={self.channels}, size={self.size}, order={self.order!r}"
+
+
+def shape_alpha(module: nn.Module, state: dict[str, Any], prefix: str, *_: object) -> None:
+    """Take alpha of checkpoints in which it has no axis; FSDP2 wants parameters to have one."""
+    alpha = state.get(f"{prefix}alpha")
+    if isinstance(alpha, Tensor) and alpha.dim() == 0:
+        state[f"{prefix}alpha"] = alpha.reshape(1)
 
 
 def scaled_norm(norm: nn.BatchNorm2d, z: Tensor, alpha: Tensor) -> Tensor:

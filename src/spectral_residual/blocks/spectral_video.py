@@ -23,6 +23,7 @@ from .spectral import (
     SpectralReLU,
     check_order,
     scaled_norm,
+    shape_alpha,
     spectral_convolutions,
     split_parts,
     stack_parts,
@@ -141,7 +142,8 @@ class SRLVideoBlock(nn.Module):
             self.relu_t = self._spectral_relu(spread)
         self.conv2 = conv2
         self.bn2 = nn.BatchNorm2d(outer)
-        self.alpha = nn.Parameter(torch.tensor(float(alpha)))
+        self.alpha = nn.Parameter(torch.full((1,), float(alpha)))
+        self.register_load_state_dict_pre_hook(shape_alpha)
 
     def _spectral_relu(self, spread: float) -> SpectralReLU:
         return SpectralReLU(self.size, self.transform, spread=spread)
@@ -174,7 +176,8 @@ class SRLVideoBlock(nn.Module):
         z = self.bn1(self.conv1(stack_parts(spectrum, self.order)))
         z = scaled_norm(self.bn2, self.conv2(self._filter(z, size)), self.alpha)
         z = split_parts(z, self.transform.parts, self.order)
-        return unfold_time(self.transform.add_inverse(frames, z), self.frames)
+        y = unfold_time(self.transform.add_inverse(frames, z), self.frames)
+        return y.contiguous() if x.is_contiguous() else y
 
     def _filter(self, z: Tensor, size: Size) -> Tensor:
         z = self.relu(z, size)

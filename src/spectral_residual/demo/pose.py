@@ -275,7 +275,7 @@ def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(allow_abbrev=False, prog="srl demo pose", description=__doc__)
     defaults = DemoSize()
     parser.add_argument("--output", type=Path, default=Path("demo/pose"), help="folder to write to")
-    parser.add_argument("--blocks", nargs="*", default=["srl-fft"], help="blocks to compare")
+    parser.add_argument("--blocks", nargs="*", default=["srl"], help="blocks to compare")
     parser.add_argument("--epochs", type=int, default=defaults.epochs)
     parser.add_argument("--train-images", type=int, default=defaults.train_images)
     parser.add_argument("--val-images", type=int, default=defaults.val_images)

@@ -31,7 +31,7 @@ INPUT_SIZE = (64, 64)
 CLIP = Clip(frames=8, stride=3)
 BATCH_SIZE = 16
 LEARNING_RATE = 3e-3
-BLOCKS = ("srl-fft", "srl-fft-3d")
+BLOCKS = ("srl", "srl-fft")
 
 FROM_SCRATCH: Mapping[str, Any] = {"alpha": 0.5, "spread": 0.5}
 """Options of SRL blocks in a network that is trained from scratch; see docs/video.md."""

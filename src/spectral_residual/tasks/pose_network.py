@@ -37,7 +37,7 @@ class PoseNetwork:
         Channels of the deconvolutions, of which there are as many as bring the trunk's stride
         to 4.
     block : str or None
-        Block to insert, e.g. ``srl-fft``.
+        Block to insert, e.g. ``srl``.
     block_after : list of str
         Modules to insert it after.
     block_options : dict

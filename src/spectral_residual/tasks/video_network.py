@@ -37,7 +37,7 @@ class VideoNetwork:
     dropout : float
         Share of the pooled features that training sets to zero.
     block : str or None
-        Block to insert, e.g. ``srl-fft``.
+        Block to insert, e.g. ``srl``.
     block_after : list of str
         Modules to insert it after; by default each residual block of res3 and res4 of ResNet-18.
     block_options : dict

@@ -28,7 +28,7 @@ def cosines(m: int, n: int) -> Tensor:
     """The m lowest rows of the DCT-II of n positions, (m, n); n may be dynamic in a graph."""
     k = torch.arange(m)[:, None]
     j = torch.arange(n)[None, :]
-    turns = ((2 * j + 1) * k) % (4 * n)
+    turns = torch.remainder((2 * j + 1) * k, torch.full((), 4 * n))
     scale = torch.where(k == 0, 1.0, 2.0).double()
     return torch.cos(turns.double() * (math.pi / 2) / n) * (scale / n).sqrt()
 
@@ -195,9 +195,9 @@ def waves(frequencies: int, n: int) -> tuple[Tensor, Tensor]:
     """
     k = torch.arange(frequencies)[:, None]
     j = torch.arange(n)[None, :]
-    turns = (k * j) % n
+    turns = torch.remainder(k * j, torch.full((), n))
     angle = turns.double() * (2 * math.pi) / n
-    sine = torch.where(2 * turns % n == 0, 0.0, torch.sin(angle))
+    sine = torch.where(torch.remainder(2 * turns, torch.full((), n)) == 0, 0.0, torch.sin(angle))
     scale = n**-0.5
     return torch.cos(angle) * scale, sine * scale
 
@@ -215,6 +215,7 @@ def constant(build: Callable[..., Tensor], like: Tensor, *arguments: Any) -> Ten
         For `build`. The last 128 results are kept for later calls; compiled and exported graphs
         compute the matrix.
     """
+    arguments = tuple(int(a) if isinstance(a, Tensor) else a for a in arguments)
     if torch.compiler.is_compiling():
         return build(*arguments).to(device=like.device, dtype=like.dtype)
     return _kept(build, arguments, like.dtype, like.device)

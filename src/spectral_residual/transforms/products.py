@@ -50,15 +50,15 @@ def analyse(x: Tensor, matrices: Sequence[Tensor]) -> Tensor:
         lead, channels = y.shape[:-3], x.shape[1]
         y = torch.matmul(over_height, y.reshape(-1, height, width * channels))
         y = torch.matmul(over_width, y.reshape(-1, width, channels))
-        y = y.reshape(*lead, len(over_height), len(over_width), channels)
+        y = y.reshape(*lead, over_height.shape[0], over_width.shape[0], channels)
     elif _is_small(matrices):
         lead = y.shape[:-2]
         y = y.reshape(-1, height * width) @ _kronecker(over_height, over_width).mT
-        y = y.reshape(*lead, len(over_height), len(over_width))
+        y = y.reshape(*lead, over_height.shape[0], over_width.shape[0])
     else:
         lead = y.shape[:-2]
         y = torch.matmul(over_height, y.reshape(-1, height, width))
-        y = torch.matmul(y, over_width.mT).reshape(*lead, len(over_height), len(over_width))
+        y = torch.matmul(y, over_width.mT).reshape(*lead, over_height.shape[0], over_width.shape[0])
     if over_time:
         y = _over_time(y, order, over_time[0])
     return y.permute(_inverse(order))
@@ -87,7 +87,7 @@ def synthesise(z: Tensor, matrices: Sequence[Tensor], x: Tensor | None = None) -
     if over_time:
         y = _over_time(y, order, over_time[0])
     height, rows = over_height.shape
-    width = len(over_width)
+    width = over_width.shape[0]
     if _is_channels_last(order):
         lead, channels = y.shape[:-3], z.shape[1]
         y = torch.matmul(
@@ -167,7 +167,7 @@ def _over_time(y: Tensor, order: tuple[int, ...], matrix: Tensor) -> Tensor:
     axis = order.index(2)
     lead, rest = y.shape[:axis], y.shape[axis + 1 :]
     product = torch.matmul(matrix, y.reshape(*lead, y.shape[axis], -1))
-    return product.reshape(*lead, len(matrix), *rest)
+    return product.reshape(*lead, matrix.shape[0], *rest)
 
 
 def _in_memory(x: Tensor) -> tuple[tuple[int, ...], Tensor]:

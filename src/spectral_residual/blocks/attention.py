@@ -1,0 +1,141 @@
+"""Self-attention over all positions of a map, by softmax and in linear time.
+
+Vaswani et al., "Attention Is All You Need", NeurIPS 2017, through PyTorch's fused kernels; and the
+ReLU linear attention of Cai, Li, Hu, Gan, Han, "EfficientViT: Multi-Scale Linear Attention for
+High-Resolution Dense Prediction", ICCV 2023, at one scale.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..transforms.base import Size, full_precision
+from .checks import Shape, check_feature_map, divide
+from .fused import add_residual
+
+
+class _Attention(nn.Module):
+    """Heads of queries, keys and values from one convolution, and one convolution out."""
+
+    def __init__(self, channels: int, heads: int) -> None:
+        super().__init__()
+        self.width = divide("channels", channels, "heads", heads)
+        self.channels = channels
+        self.heads = heads
+        self.qkv = nn.Conv2d(channels, 3 * channels, 1, bias=False)
+        self.out = nn.Conv2d(channels, channels, 1, bias=False)
+
+    def _heads(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries, keys and values, (N, heads, H * W, C / heads) each."""
+        check_feature_map(tuple(x.shape), self.channels)
+        z = self.qkv(x).flatten(2).unflatten(1, (3, self.heads, self.width)).mT
+        query, key, value = z.unbind(1)
+        return query, key, value
+
+    def _maps(self, z: Tensor, like: Tensor) -> Tensor:
+        return z.mT.flatten(1, 2).unflatten(2, like.shape[2:])
+
+    def extra_repr(self) -> str:
+        """What `repr` shows."""
+        return f"channels={self.channels}, heads={self.heads}"
+
+
+class SelfAttentionBlock(_Attention):
+    """Multi-head self-attention for images, with a residual connection.
+
+    ``x + out(softmax(Q K^T / sqrt(d)) V)``; `out` starts at 0, so that the block returns its input
+    unchanged. Positions have no encoding.
+
+    Parameters
+    ----------
+    channels : int
+        Channels C of the feature map.
+    size : (int, int), optional
+        Not used: maps of any size are taken.
+    heads : int, default 4
+        Heads, of C / heads channels each.
+
+    Raises
+    ------
+    ValueError
+        If channels are not divisible by heads.
+    """
+
+    def __init__(self, channels: int, size: Size | None = None, *, heads: int = 4) -> None:
+        super().__init__(channels, heads)
+        nn.init.zeros_(self.out.weight)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Add what every position attends to; (N, C, H, W) to the same shape and dtype.
+
+        Raises
+        ------
+        ValueError
+            If `x` is a video, or has another number of channels.
+        """
+        z = F.scaled_dot_product_attention(*self._heads(x))
+        return add_residual(x, self.out(self._maps(z, x)), self.out)
+
+    def extra_operations(self, input_shape: Shape) -> float:
+        """Multiply-accumulates of both products of a sample (N, C, H, W): ``2 C (H W)^2``."""
+        check_feature_map(input_shape, self.channels)
+        return 2.0 * self.channels * math.prod(input_shape[2:]) ** 2
+
+
+class LinearAttentionBlock(_Attention):
+    """ReLU linear attention for images, with a residual connection.
+
+    ``x + norm(out(r(Q) (r(K)^T V) / (r(Q) sum r(K))))`` with r the ReLU, keys and values first, so
+    that it is linear in the positions. The normalisation starts with scale 0, so that the block
+    returns its input unchanged.
+
+    Parameters
+    ----------
+    channels : int
+        Channels C of the feature map.
+    size : (int, int), optional
+        Not used: maps of any size are taken.
+    heads : int, default 8
+        Heads, of C / heads channels each.
+
+    Raises
+    ------
+    ValueError
+        If channels are not divisible by heads.
+    """
+
+    eps = 1e-6
+
+    def __init__(self, channels: int, size: Size | None = None, *, heads: int = 8) -> None:
+        super().__init__(channels, heads)
+        self.norm = nn.BatchNorm2d(channels)
+        nn.init.zeros_(self.norm.weight)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Add what every position attends to; (N, C, H, W) to the same shape and dtype.
+
+        Sums are computed in float32, inside autocast too.
+
+        Raises
+        ------
+        ValueError
+            If `x` is a video, or has another number of channels.
+        """
+        heads = self._heads(x)
+        with full_precision(x.device):
+            wide = torch.float64 if x.dtype == torch.float64 else torch.float32
+            query, key, value = (z.to(wide) for z in heads)
+            query, key = query.relu(), key.relu()
+            total = query @ key.sum(dim=2).unsqueeze(3)
+            z = (query @ (key.mT @ value)) / (total + self.eps)
+        maps = self._maps(z.to(heads[0].dtype), x)
+        return x + self.norm(self.out(maps)).to(x.dtype)
+
+    def extra_operations(self, input_shape: Shape) -> float:
+        """Multiply-accumulates of the products of a sample (N, C, H, W): ``2 C^2 H W / heads``."""
+        check_feature_map(input_shape, self.channels)
+        return 2.0 * self.channels * self.width * math.prod(input_shape[2:])
