@@ -250,7 +250,7 @@ def test_names_of_the_weights(name):
     block = create_block(name, 16, (10, 7))
     shapes = {key: tuple(value.shape) for key, value in block.state_dict().items()}
     assert set(shapes) == expected
-    assert shapes["alpha"] == ()
+    assert shapes["alpha"] == (1,)
     fourier = name == "srl-fft"
     assert shapes["relu.weight"] == shapes["relu.bias"] == ((10, 4) if fourier else (10, 7))
     assert shapes["conv1.weight"] == ((16, 4, 1, 1) if fourier else (8, 8, 1, 1))

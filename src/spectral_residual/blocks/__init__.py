@@ -161,8 +161,8 @@ def create_block(name: str, channels: int, size: Size, **options: Any) -> nn.Mod
     name : str
         A block of your own as ``"package.module:function"``, which is called with channels, size
         and the options; or one of `BLOCKS`; for videos, one of `VIDEO_BLOCKS`. Spectral residual
-        learning with few frequencies, the recommended form: ``srl``. The paper's blocks, `SRLBlock` and, for videos,
-        `SRLVideoBlock`: ``srl-fft`` (Fourier),
+        learning with few frequencies, the recommended form: ``srl``. The paper's blocks, `SRLBlock`
+        and, for videos, `SRLVideoBlock`: ``srl-fft`` (Fourier),
         ``srl-lo`` (learnable orthogonal), ``srl-dct``, ``srl-wht`` (Walsh-Hadamard),
         ``srl-haar``, ``srl-slant``; for videos alone ``srl-fft-3d``, whose
         Fourier transform reaches over the frames too. For comparison: ``non-local``
