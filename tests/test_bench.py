@@ -116,7 +116,7 @@ def test_json_round_trip(measured, tmp_path):
     assert values["growth"] == []
     assert [ratio["mode"] for ratio in values["ratios"]] == list(MODES)
     assert values["ratios"] == [asdict(ratio) for ratio in pair_ratios(report.rows, report.pairs)]
-    keys = {"name", "block", "channels", "shape", "batch", "options", "mode"}
+    keys = {"name", "block", "channels", "shape", "batch", "options", "channels_last", "mode"}
     keys |= {"milliseconds", "ratio", "peak_bytes", "peak_ratio", "per_round"}
     assert all(set(row) == keys for row in values["rows"])
 

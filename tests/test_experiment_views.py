@@ -181,3 +181,38 @@ def test_wrong_input(trained):
     Path("defined/two.yaml").write_text(yaml.safe_dump(content | {"kind": "video"}))
     with pytest.raises(ValueError, match="two: pictures are drawn of pose networks, got videos"):
         viz()
+
+
+def test_accuracy_against_time(tmp_path):
+    """Runs without a time are left out; a file of something else is refused."""
+    from spectral_residual.experiments.definitions import Experiment, Run
+    from spectral_residual.experiments.pareto import pareto_figure, read_times
+    from spectral_residual.experiments.summary import summarise
+
+    runs = tuple(Run(n, "pose", (), {"model.a": n}, (0, 1), None, {}) for n in ("base", "srl", "x"))
+    experiment = Experiment("tiny", "t", "pose", "d", None, ("PCK",), None, runs)
+    records = [
+        {
+            "experiment": "tiny",
+            "run": run.name,
+            "definition": run.definition(),
+            "seed": seed,
+            "metrics": {"PCK": 0.5 + seed / 100},
+        }
+        for run in runs
+        for seed in (0, 1)
+    ]
+    rows = [{"name": n, "ratio": {"median": r}} for n, r in (("none", 1.0), ("srl", 1.1))]
+    times = tmp_path / "times.json"
+    times.write_text(json.dumps({"kind": "networks", "rows": rows}))
+    assert read_times(times) == {"none": 1.0, "srl": 1.1}
+    summary = summarise(experiment, records)
+    assert pareto_figure(summary, read_times(times)).startswith(b"\x89PNG")
+    with pytest.raises(ValueError, match="no run has both a result and a time"):
+        pareto_figure(summary, {"y": 1.0})
+    times.write_text(json.dumps({"kind": "blocks", "rows": rows}))
+    with pytest.raises(ValueError, match="expected times of networks, got 'blocks'"):
+        read_times(times)
+    times.write_text("[]")
+    with pytest.raises(ValueError, match="expected a file written by srl bench networks"):
+        read_times(times)

@@ -164,7 +164,7 @@ def test_recommended_block(size, layout):
     """Coefficients are scaled to the size that the block was built for; large and small maps."""
     block = build("srl", (16, 12), 16)
     assert isinstance(block, SRLBlock)
-    assert (block.transform.kind, block.transform.modes) == ("dct", (8, 8))
+    assert (block.transform.kind, block.transform.modes) == ("dct", (12, 12))
     assert (block.conv1.out_channels, block.conv1.groups) == (8, 1)
     against_naive(block, maps_in(layout, size, 16))
 
@@ -373,12 +373,12 @@ def check_resolutions(block, sample, own_series, sizes, places):
 
 def test_resolutions_of_the_recommended_block():
     block = build("srl", (16, 12), 8)
-    coefficients = random_maps(8, (8, 8))
+    coefficients = random_maps(8, (12, 12))
     places = (torch.rand(20).double(), torch.rand(17).double())
     check_resolutions(
         block,
         lambda size: cosine_series(coefficients, *map(centres, size)),
-        lambda y, *places: own_cosine_series(y, 8, *places),
+        lambda y, *places: own_cosine_series(y, 12, *places),
         RESOLUTIONS,
         places,
     )
@@ -460,10 +460,10 @@ def test_other_sizes_take_the_same_weights(name, size):
 
 def test_explain_tells_of_short_sides():
     block = create_block("srl", 16, (16, 12))
-    assert block.explain() == "maps of 16x12 become 8x8 coefficients of every channel"
+    assert block.explain() == "maps of 16x12 become 12x12 coefficients of every channel"
     text = block.explain((5, 20))
-    assert "maps of 5x20 become 5x8 coefficients" in text
-    assert "a side of 5 has no more than 5 of the 8 modes" in text
+    assert "maps of 5x20 become 5x12 coefficients" in text
+    assert "a side of 5 has no more than 5 of the 12 modes" in text
     assert text.count("a side of") == 1
     assert block.explain((3, 7)).count("a side of") == 2
     video = create_block("srl", 16, (4, 9, 5))

@@ -115,6 +115,7 @@ def insert(model, block, options=None, after=("first", "stages.0", "stages"), **
 
 
 OPTIONS = {
+    "srl": {"alpha": 0.0},
     **{name: {"groups": 2} for name in VIDEO_BLOCKS if name.startswith("srl-")},
     "non-local": {},
     "a2": {},

@@ -466,7 +466,8 @@ def test_every_block_states_its_extra_operations() -> None:
     for name in BLOCKS:
         block = create_block(name, 32, (8, 8))
         one, many = (block.extra_operations((n, 32, 8, 8)) for n in (1, 5))
-        assert one == many > 0
+        assert one == many
+        assert (many > 0) == (name not in ("depthwise", "conv"))
 
 
 # --- wrong inputs ----------------------------------------------------------------------------
@@ -542,8 +543,10 @@ def test_options_are_checked_without_building() -> None:
 
 
 def test_registry_is_complete() -> None:
-    assert BLOCKS[:6] == ("srl-fft", "srl-lo", "srl-dct", "srl-wht", "srl-haar", "srl-slant")
-    assert BLOCKS[6:] == tuple(COMPETITORS)
+    assert BLOCKS[:3] == ("srl", "srl-fft", "srl-lo")
+    assert BLOCKS[3:7] == ("srl-dct", "srl-wht", "srl-haar", "srl-slant")
+    assert BLOCKS[7:13] == tuple(COMPETITORS)
+    assert BLOCKS[13:] == ("self-attention", "linear-attention", "depthwise", "conv")
 
 
 @every_block

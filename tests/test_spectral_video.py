@@ -423,6 +423,7 @@ NOT_THE_IDENTITY = {"tsm", "srl"}
 
 def test_blocks_for_videos():
     images_only, videos_only = {"rcca", "ffc", "gfnet"}, {"srl-fft-3d", "tsm"}
+    images_only |= {"self-attention", "linear-attention", "depthwise", "conv"}
     assert set(BLOCKS) - set(VIDEO_BLOCKS) == images_only
     assert set(VIDEO_BLOCKS) - set(BLOCKS) == videos_only
     for name in VIDEO_BLOCKS:
@@ -482,7 +483,7 @@ def test_insertion_into_videos(name):
 
 def test_images_and_videos_in_one_network():
     model = insert_blocks(
-        Clip(), ["image", "video"], input_size=(3, 5, 12, 10), options={"groups": 2}
+        Clip(), ["image", "video"], "srl-fft", input_size=(3, 5, 12, 10), options={"groups": 2}
     )
     kinds = [type(m).__name__ for m in model.modules() if hasattr(m, "extra_operations")]
     assert kinds == ["SRLBlock", "SRLVideoBlock"]

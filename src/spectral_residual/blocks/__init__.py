@@ -44,7 +44,7 @@ def _recommended(
     channels: int,
     size: ImageSize,
     *,
-    modes: Modes = 8,
+    modes: Modes = 12,
     reduction: int = 2,
     groups: int = 1,
     **options: Any,
@@ -149,7 +149,10 @@ _FOR_VIDEOS: dict[str, Constructor] = {
     "tsm": TemporalShift,
 }
 
-BLOCKS: tuple[str, ...] = tuple(_FOR_IMAGES)
+TIMM_BLOCKS = ("global-context", "se")
+"""Blocks for images that need the package timm, and are in no list of all blocks."""
+
+BLOCKS: tuple[str, ...] = tuple(name for name in _FOR_IMAGES if name not in TIMM_BLOCKS)
 VIDEO_BLOCKS: tuple[str, ...] = tuple(_FOR_VIDEOS)
 
 
@@ -234,7 +237,7 @@ def check_options(name: str, options: dict[str, Any], *, video: bool = False) ->
             f"block {name!r} is not defined for videos: expected a size (H, W), got (T, H, W); "
             f"blocks for videos: {', '.join(VIDEO_BLOCKS)}"
         )
-    if not video and name not in BLOCKS:
+    if not video and name not in _FOR_IMAGES:
         raise ValueError(
             f"block {name!r} is not defined for images: expected a size (T, H, W), got (H, W); "
             f"blocks for images: {', '.join(BLOCKS)}"
@@ -278,6 +281,7 @@ def _keywords(constructor: Constructor) -> list[str]:
 
 __all__ = [
     "BLOCKS",
+    "TIMM_BLOCKS",
     "VIDEO_BLOCKS",
     "CompactGeneralizedBlock",
     "ConvolutionBlock",

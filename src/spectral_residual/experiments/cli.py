@@ -14,6 +14,7 @@ import yaml  # type: ignore[import-untyped]
 from ..errors import unknown_name
 from .definitions import experiment_names, read_experiment, selected_runs
 from .page import write_html
+from .pareto import pareto_figure, read_times
 from .report import markdown_report, text_report, update_page, write_figures
 from .results import read_records
 from .runner import RunOptions, fit_command, plan, run_jobs
@@ -126,6 +127,11 @@ def _parser() -> argparse.ArgumentParser:
         "--figures", type=Path, metavar="FOLDER",
         help="draw the curves and copy the receptive fields and filters into this folder",
     )  # fmt: skip
+    add(
+        "--pareto", nargs=2, type=Path, metavar=("TIMES", "PNG"),
+        help="draw one experiment's first metric against the times of its runs, TIMES being "
+        "written by srl bench networks --json",
+    )  # fmt: skip
     return parser
 
 
@@ -213,6 +219,13 @@ def _report(options: argparse.Namespace) -> int:
     experiments = [read_experiment(options.experiments, name) for name in names]
     records = read_records(options.results)
     summaries = [summarise(experiment, records) for experiment in experiments]
+    if options.pareto is not None:
+        if len(summaries) != 1:
+            raise ValueError(f"--pareto wants one experiment, got {len(summaries)}")
+        times, picture = options.pareto
+        drawn = pareto_figure(summaries[0], read_times(times))
+        picture.parent.mkdir(parents=True, exist_ok=True)
+        picture.write_bytes(drawn)
     views = {e.name: read_views(options.results, e) for e in experiments}
     figures: dict[str, dict[str, Path]] = {}
     if options.figures is not None:
