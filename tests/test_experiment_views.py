@@ -196,6 +196,7 @@ def test_accuracy_against_time(tmp_path):
             "experiment": "tiny",
             "run": run.name,
             "definition": run.definition(),
+            "extra": {},
             "seed": seed,
             "metrics": {"PCK": 0.5 + seed / 100},
         }
