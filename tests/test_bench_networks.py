@@ -42,8 +42,8 @@ def networks_file(tmp_path):
 def test_packaged_rows():
     groups = group_rows(load_networks())
     assert [[row.name for row in group] for group in groups] == [
-        ["none", "srl-fft"],
-        *2 * [["none", "srl-fft", "a2", "non-local"]],
+        ["none", "srl", "srl-fft"],
+        *2 * [["none", "srl", "srl-fft", "a2"]],
     ]
     large, half, full = (group[1] for group in groups)
     assert (large.size, large.batch, large.mode) == ("384x288", 1, "inference")

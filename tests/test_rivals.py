@@ -13,6 +13,7 @@ from torch import nn
 
 from spectral_residual import create_block, insert_blocks
 from spectral_residual.bench.rows import load_rows
+from spectral_residual.blocks import check_imported
 from srl_blocks import random_maps, relative
 
 IDENTITIES = ["self-attention", "linear-attention", "depthwise", "conv"]
@@ -96,7 +97,7 @@ def test_timm_does_what_it_does(name):
     layer = OF_TIMM[name](16).double()
     layer.load_state_dict(block.layer.state_dict())
     assert torch.equal(block(x), layer(x))
-    assert block.extra_operations((2, 16, *SIZE)) == 0
+    assert block.extra_operations((2, 16, *SIZE)) == (16 * 20 if name == "global-context" else 0)
 
 
 @pytest.mark.parametrize("name", [*IDENTITIES, *OF_TIMM])
@@ -187,3 +188,32 @@ def test_blocks_by_import_path(tmp_path):
 def text(channels, size):
     """No block."""
     return f"{channels} {size}"
+
+
+def test_files_name_no_code_that_is_not_loaded():
+    check_imported(None)
+    check_imported("srl")
+    check_imported("test_rivals:doubled")
+    with pytest.raises(ValueError, match="import antigravity before, if you trust it"):
+        check_imported("antigravity:f")
+    assert "antigravity" not in sys.modules
+
+
+def test_a_block_by_import_path_must_keep_the_shape():
+    model = network()
+    with pytest.raises(ValueError, match=r"expected \(2, 8, 5, 4\), got \(2, 9, 5, 4\)"):
+        insert_blocks(model, ["0"], "test_rivals:wider", input_size=(3, 11, 9))
+    with pytest.raises(ValueError, match=r"'0', Linear, does not run on the meta device"):
+        insert_blocks(model, ["0"], lambda c, s: nn.Linear(c + 1, c), input_size=(3, 11, 9))
+    with pytest.raises(ValueError, match="must be a name or a callable .* got Conv2d"):
+        insert_blocks(model, ["0"], nn.Conv2d(8, 8, 1), input_size=(3, 11, 9))
+    with pytest.raises(ValueError, match="does not take its arguments"):
+        create_block("test_rivals:doubled", 4, (3, 2), colour="red")
+    with pytest.raises(ValueError, match="absolute path"):
+        create_block(".test_rivals:doubled", 4, (3, 2))
+    assert len(model) == 2
+
+
+def wider(channels, size):
+    """Block that adds a channel."""
+    return nn.Conv2d(channels, channels + 1, 1)

@@ -67,7 +67,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     _show_messages()
     try:
         return _command(arguments)
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, ImportError) as error:
         if os.environ.get("SRL_TRACEBACK"):
             raise
         print(f"srl: error: {error}", file=sys.stderr)

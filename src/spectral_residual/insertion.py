@@ -42,8 +42,9 @@ def insert_blocks(
     Channels and map sizes are found by running the network on the meta device, which computes
     nothing. All weights keep their names, so that pre-trained weights can be loaded before or
     after; the new parameters appear as ``<module>.srl.*`` (or ``<module>_srl.*`` beside a
-    module in an `nn.Sequential`). As the blocks start as the identity (alpha is 0; all but
-    ``tsm``), the network's output does not change. After an error the network is as it was.
+    module in an `nn.Sequential`). As the blocks start as the identity (alpha is 0; all but ``tsm``,
+    ``srl`` for videos, and timm's), the network's output does not change. After an error the
+    network is as it was.
 
     Parameters
     ----------
@@ -135,8 +136,16 @@ def _build(
     block: str | BlockFactory, module: str, channels: int, size: Shape, options: Mapping[str, Any]
 ) -> nn.Module:
     if isinstance(block, str):
-        return create_block(block, channels, size, **options)
-    new = block(channels, size)
+        new = create_block(block, channels, size, **options)
+        if ":" not in block:
+            return new
+    elif callable(block) and not isinstance(block, nn.Module):
+        new = block(channels, size)
+    else:
+        raise ValueError(
+            "block must be a name or a callable (channels, size) -> nn.Module, got "
+            f"{type(block).__name__}"
+        )
     if not isinstance(new, nn.Module):
         raise ValueError(
             f"the block for {module!r} must be a module, got {type(new).__name__} from "
@@ -144,8 +153,14 @@ def _build(
         )
     shape = (2, channels, *size)
     dtype = next((p.dtype for p in new.parameters() if p.is_floating_point()), torch.float32)
-    with torch.no_grad():
-        output = meta_copy(new).eval()(torch.empty(shape, device="meta", dtype=dtype))
+    try:
+        with torch.no_grad():
+            output = meta_copy(new).eval()(torch.empty(shape, device="meta", dtype=dtype))
+    except Exception as error:
+        raise ValueError(
+            f"the block for {module!r}, {type(new).__name__}, does not run on the meta device with "
+            f"an input of shape {shape}: {error}"
+        ) from error
     got = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
     if got != shape:
         raise ValueError(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import importlib
 import inspect
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -205,7 +206,10 @@ def create_block(name: str, channels: int, size: Size, **options: Any) -> nn.Mod
     video = isinstance(size, (tuple, list)) and len(size) == 3
     if ":" in name:
         size = check_video_size(size) if video else check_size(size)
-        block = _imported(name)(channels, size, **options)
+        try:
+            block = _imported(name)(channels, size, **options)
+        except TypeError as error:
+            raise ValueError(f"block {name!r} does not take its arguments: {error}") from error
         if not isinstance(block, nn.Module):
             raise ValueError(f"{name} must return a module, got {type(block).__name__}")
         return block
@@ -253,9 +257,24 @@ def check_options(name: str, options: dict[str, Any], *, video: bool = False) ->
             raise unknown_name(f"option of block {name!r}", option, known)
 
 
+def check_imported(name: str | None) -> None:
+    """Raise ValueError for a block by import path whose package is not loaded.
+
+    For names that come from a file, such as a checkpoint: opening it must run no code that its
+    user has not chosen.
+    """
+    if name is not None and ":" in name and name.partition(":")[0] not in sys.modules:
+        raise ValueError(
+            f"the file names the block {name!r}, which is code outside this package: import "
+            f"{name.partition(':')[0]} before, if you trust it"
+        )
+
+
 def _imported(name: str) -> Constructor:
     """Function of a name ``"package.module:function"``; ValueError if there is none."""
     module_name, _, function_name = name.partition(":")
+    if module_name.startswith("."):
+        raise ValueError(f"block {name!r} must be named by an absolute path")
     try:
         function = getattr(importlib.import_module(module_name), function_name)
     except (ImportError, AttributeError, ValueError) as error:
@@ -299,6 +318,7 @@ __all__ = [
     "SpectralReLU",
     "TemporalShift",
     "TimmBlock",
+    "check_imported",
     "check_options",
     "create_block",
 ]

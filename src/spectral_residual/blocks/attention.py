@@ -32,8 +32,10 @@ class _Attention(nn.Module):
     def _heads(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Queries, keys and values, (N, heads, H * W, C / heads) each."""
         check_feature_map(tuple(x.shape), self.channels)
-        z = self.qkv(x).flatten(2).unflatten(1, (3, self.heads, self.width)).mT
-        query, key, value = z.unbind(1)
+        # Rows of positions, one copy: the fused kernels want the features side by side.
+        rows = self.qkv(x).flatten(2).mT.contiguous()
+        z = rows.unflatten(2, (3, self.heads, self.width)).permute(2, 0, 3, 1, 4)
+        query, key, value = z.unbind(0)
         return query, key, value
 
     def _maps(self, z: Tensor, like: Tensor) -> Tensor:
@@ -136,6 +138,9 @@ class LinearAttentionBlock(_Attention):
         return x + self.norm(self.out(maps)).to(x.dtype)
 
     def extra_operations(self, input_shape: Shape) -> float:
-        """Multiply-accumulates of the products of a sample (N, C, H, W): ``2 C^2 H W / heads``."""
+        """Multiply-accumulates of the products of a sample (N, C, H, W).
+
+        ``2 C^2 H W / heads``, and C H W of the normalisation.
+        """
         check_feature_map(input_shape, self.channels)
-        return 2.0 * self.channels * self.width * math.prod(input_shape[2:])
+        return self.channels * (2.0 * self.width + 1) * math.prod(input_shape[2:])

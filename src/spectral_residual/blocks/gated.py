@@ -8,6 +8,7 @@ imported when one is built.
 from __future__ import annotations
 
 import importlib
+import math
 
 from torch import Tensor, nn
 
@@ -59,6 +60,10 @@ class TimmBlock(nn.Module):
         return self.layer(x).to(x.dtype)
 
     def extra_operations(self, input_shape: Shape) -> float:
-        """0: its layers account for what the paper's accounting counts."""
+        """Multiply-accumulates of a sample (N, C, H, W) that no layer accounts for.
+
+        ``C H W``, the sum over positions, for GlobalContext, and 0 for SEModule.
+        """
         check_feature_map(input_shape, self.channels)
-        return 0.0
+        sums = type(self.layer).__name__ == "GlobalContext"
+        return float(self.channels * math.prod(input_shape[2:])) if sums else 0.0

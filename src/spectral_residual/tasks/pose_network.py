@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from ..blocks import check_imported
 from ..data.skeleton import Skeleton
 from ..models.simple_baseline import SimpleBaseline, create_simple_baseline
 from .checkpoint import check_same, is_same, read_checkpoint
@@ -141,6 +142,7 @@ def load_pose_network(path: str | Path) -> tuple[SimpleBaseline, Skeleton, tuple
         If it is not a checkpoint of a pose model.
     """
     stored, weights = read_checkpoint(path, CHECKPOINT_KEY)
+    check_imported(stored["network"].get("block"))
     skeleton = Skeleton.from_dict(stored["skeleton"])
     input_size = (int(stored["input_size"][0]), int(stored["input_size"][1]))
     model = build_network(PoseNetwork(**stored["network"]), skeleton, input_size)

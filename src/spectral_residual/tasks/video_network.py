@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from ..blocks import check_imported
 from ..data.video.augment import normalise_video
 from ..evaluation import mean_probabilities
 from ..models.c2d import C2D, create_c2d
@@ -208,6 +209,7 @@ def load_video_network(path: str | Path) -> tuple[C2D, dict[str, Any]]:
         If it is not a checkpoint of a video model.
     """
     stored, weights = read_checkpoint(path, CHECKPOINT_KEY)
+    check_imported(stored["network"].get("block"))
     height, width = stored["input_size"]
     model = build_video_network(
         VideoNetwork(**stored["network"]),
