@@ -38,7 +38,10 @@ loss, backward and optimiser. Each is told as a ratio too: to the network withou
 other blocks (--ratio). Exits with 1 if --compare finds a ratio that is worse."""
 
 _BLOCK_PAIRS = [("srl", "a2"), ("srl", "srl-fft"), ("srl-fft", "a2"), ("srl-fft", "non-local")]
-_NETWORK_PAIRS = [("srl", PLAIN), ("srl", "a2"), ("srl", "srl-fft"), ("srl-fft", PLAIN)]
+_NETWORK_PAIRS = [
+    *(("srl", other) for other in (PLAIN, "a2", "srl-fft")),
+    *(("srl-fft", other) for other in (PLAIN, "a2")),
+]
 
 Show = Callable[[float], None]
 
