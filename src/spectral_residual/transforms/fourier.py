@@ -207,9 +207,7 @@ def _columns(n: int, m: int, last: bool, scaled_to: int | None) -> Tensor:
     """The same for the way back, transposed."""
     rows = _rows(n, m, last, None)
     if last:
-        columns = torch.arange(m // 2 + 1)
-        own_mirror = (columns == 0) | (2 * columns == n)
-        rows = rows * torch.where(own_mirror, 1.0, 2.0).double().repeat(2)[:, None]
+        rows = rows * column_weights(n, rows)[: m // 2 + 1].repeat(2)[:, None]
     return rows if scaled_to is None else rows * (n / scaled_to) ** 0.5
 
 
