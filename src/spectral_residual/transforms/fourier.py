@@ -10,7 +10,6 @@ W/2 are taken as they are.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -18,7 +17,7 @@ from torch import Tensor
 from ..errors import unknown_name
 from .base import Modes, Size, Transform, computing_dtype, full_precision, linear_resampling
 from .bases import constant, waves
-from .products import analyse, analyse_beside, synthesise
+from .products import analyse_beside, analyse_complex, synthesise_complex
 from .watched import is_watched
 
 METHODS = ("fft", "matmul")
@@ -74,7 +73,7 @@ class FourierTransform(Transform):
                 spectrum = torch.fft.rfftn(work, dim=axes, norm="ortho")
                 parts = torch.stack((spectrum.real, spectrum.imag), dim=1)
             else:
-                parts = self._to_frequencies(analyse(work, self._analysis(work)), work)
+                parts = analyse_complex(work, self._analysis(work))
             return parts.to(x.dtype)
 
     def inverse(self, spectrum: Tensor, size: Size) -> Tensor:
@@ -86,16 +85,14 @@ class FourierTransform(Transform):
                 others = tuple(range(whole.dim() - self.axes, whole.dim() - 1))
                 rows = torch.fft.ifftn(whole, dim=others, norm="ortho")
                 return inverse_over_width(rows, size[-1]).to(spectrum.dtype)
-            z, matrices = self._to_rows(work, size)
-            return synthesise(z, matrices).to(spectrum.dtype)
+            return synthesise_complex(work, self._synthesis(size, work)).to(spectrum.dtype)
 
     def beside(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """A map and its spectrum; see `Transform.beside`."""
         if self._uses_fft() or x.dtype != self._dtype(x) or is_watched(self):
             return super().beside(x)
         with full_precision(x.device):
-            x, z = analyse_beside(x, self._analysis(x))
-            return x, self._to_frequencies(z, x)
+            return analyse_beside(x, self._analysis(x), analyse_complex, synthesise_complex)
 
     def add_inverse(self, x: Tensor, spectrum: Tensor) -> Tensor:
         """Add the inverse of (N, 2, C, Hs, Ws) to (N, C, H, W); see `Transform.add_inverse`."""
@@ -103,8 +100,8 @@ class FourierTransform(Transform):
             return super().add_inverse(x, spectrum)
         with full_precision(x.device):
             work = x.to(self._dtype(x))
-            z, matrices = self._to_rows(spectrum.to(work.dtype), tuple(x.shape[2:]))
-            return synthesise(z, matrices, work).to(x.dtype)
+            matrices = self._synthesis(tuple(x.shape[2:]), work)
+            return synthesise_complex(spectrum.to(work.dtype), matrices, work).to(x.dtype)
 
     def _uses_fft(self) -> bool:
         """Compilers and exporters, which do not know complex numbers, get products."""
@@ -117,33 +114,28 @@ class FourierTransform(Transform):
         return dtype if self.modes is None else x.dtype
 
     def _analysis(self, x: Tensor) -> list[Tensor]:
-        return self._matrices(_rows, tuple(x.shape[2:]), x)
+        return self._matrices(tuple(x.shape[2:]), x, 1)
 
-    def _to_frequencies(self, z: Tensor, x: Tensor) -> Tensor:
-        """From coefficients of cosine and sine rows to real and imaginary parts."""
-        z = z.unflatten(-1, (2, -1)).movedim(-2, 1)
-        for axis, m in enumerate(self.rows(tuple(x.shape[2:]))[:-1]):
-            z = _pairs_of_frequencies(z, axis + 3, m)
-        return z
+    def _synthesis(self, size: Size, like: Tensor) -> list[Tensor]:
+        return [columns.mT for columns in self._matrices(size, like, -1)]
 
-    def _to_rows(self, spectrum: Tensor, size: Size) -> tuple[Tensor, list[Tensor]]:
-        """Coefficients of cosine and sine rows, and the matrices that bring them back."""
-        z = spectrum
-        rows = self.rows(size)
-        for axis, m in enumerate(rows[:-1]):
-            z = _cosines_and_sines(z, axis + 3, m)
-        z = z.movedim(1, -2).flatten(-2)
-        return z, [columns.mT for columns in self._matrices(_columns, size, spectrum)]
+    def _matrices(self, size: Size, like: Tensor, power: int) -> list[Tensor]:
+        """Those of `analyse_complex`, transposed for the way back, when the power is -1.
 
-    def _matrices(self, build: Callable[..., Tensor], size: Size, like: Tensor) -> list[Tensor]:
-        kept = enumerate(zip(size, self.rows(size), strict=True))
-        return [
-            constant(build, like, n, m, self._is_last(axis), self.scaled_to(axis))
-            for axis, (n, m) in kept
-        ]
-
-    def _is_last(self, axis: int) -> bool:
-        return axis == self.axes - 1
+        Where few rows of height are kept, they are taken first, as cosines and sines of the real
+        map, and its matrix in the order of axes pairs these to frequencies.
+        """
+        matrices, first = [], []
+        for axis, (n, m) in enumerate(zip(size, self.rows(size), strict=True)):
+            scaling = (self.scaled_to(axis), power)
+            if axis == self.axes - 1:
+                matrices.append(constant(_half, like, n, m, *scaling))
+            elif axis == self.axes - 2 and self.modes is not None and self.modes[axis] is not None:
+                first.append(constant(_cosines_and_sines, like, n, m, *scaling))
+                matrices.append(constant(_pairs, like, m))
+            else:
+                matrices.append(constant(_whole, like, n, m, *scaling))
+        return matrices + first
 
     def resample(self, weights: Tensor, size: Size, new_size: Size) -> Tensor:
         """Periodic linear interpolation over frequency; see `Transform.resample`.
@@ -156,10 +148,10 @@ class FourierTransform(Transform):
         for axis, (n, new, m) in enumerate(zip(size, new_size, self.modes, strict=True)):
             position = axis - self.axes
             if m is None:
-                weights = _resample_mirrored(weights, position, n, new, self._is_last(axis))
+                weights = _resample_mirrored(weights, position, n, new, axis == self.axes - 1)
             elif new < m:
                 kept = [weights.narrow(position, 0, new // 2 + 1)]
-                if not self._is_last(axis):
+                if axis < self.axes - 1:
                     behind = (new - 1) // 2
                     kept.append(weights.narrow(position, m - behind, behind))
                 weights = torch.cat(kept, dim=position)
@@ -196,44 +188,46 @@ class FourierVolume(FourierTransform):
     axes = 3
 
 
-def _rows(n: int, m: int, last: bool, scaled_to: int | None) -> Tensor:
-    """Cosines and sines to multiply an axis by: m rows, of the last axis 2 (m // 2 + 1)."""
+def _half(n: int, m: int, scaled_to: int | None, power: int) -> Tensor:
+    """Real and imaginary parts of frequencies 0 to m // 2 of a real axis, (2 (m // 2 + 1), n)."""
     cosine, sine = waves(m // 2 + 1, n)
-    rows = torch.cat((cosine, -sine) if last else (cosine, sine[1 : (m + 1) // 2]))
-    return rows if scaled_to is None else rows * (scaled_to / n) ** 0.5
-
-
-def _columns(n: int, m: int, last: bool, scaled_to: int | None) -> Tensor:
-    """The same for the way back, transposed."""
-    rows = _rows(n, m, last, None)
-    if last:
+    rows = torch.cat((cosine, -sine))
+    if power < 0:
         rows = rows * column_weights(n, rows)[: m // 2 + 1].repeat(2)[:, None]
-    return rows if scaled_to is None else rows * (n / scaled_to) ** 0.5
+    return _scaled(rows, n, scaled_to, power)
 
 
-def _pairs_of_frequencies(z: Tensor, axis: int, m: int) -> Tensor:
-    """From m cosine and sine rows of an axis, (N, 2, C, ...), to frequencies 0, 1, .. -2, -1."""
+def _whole(n: int, m: int, scaled_to: int | None, power: int) -> Tensor:
+    """The m lowest frequencies of a complex axis, (2 m, 2 n); see `analyse_complex`."""
+    return _scaled(_complex_rows(*waves(m // 2 + 1, n), m), n, scaled_to, power)
+
+
+def _cosines_and_sines(n: int, m: int, scaled_to: int | None, power: int) -> Tensor:
+    """The m rows that the m lowest frequencies of a real axis are made of, (m, n)."""
+    cosine, sine = waves(m // 2 + 1, n)
+    return _scaled(torch.cat((cosine, sine[1 : (m + 1) // 2])), n, scaled_to, power)
+
+
+def _pairs(m: int) -> Tensor:
+    """Frequencies of a complex axis from its m cosine and sine rows, (2 m, 2 m)."""
+    rows = torch.eye(m, dtype=torch.float64)
     pairs = (m - 1) // 2
-    cosine, sine = z.split((m // 2 + 1, pairs), dim=axis)
-    if not pairs:
-        return cosine
-    turned = torch.stack((sine[:, 1], -sine[:, 0]), dim=1)
-    paired = cosine.narrow(axis, 1, pairs)
-    plus, minus = paired + turned, (paired - turned).flip(axis)
-    own = cosine.narrow(axis, 1 + pairs, m // 2 - pairs)
-    return torch.cat((cosine.narrow(axis, 0, 1), plus, own, minus), dim=axis)
+    sine = torch.zeros(m // 2 + 1, m, dtype=torch.float64)
+    sine[1 : pairs + 1] = rows[m - pairs :]
+    return _complex_rows(rows[: m // 2 + 1], sine, m)
 
 
-def _cosines_and_sines(z: Tensor, axis: int, m: int) -> Tensor:
-    """From m frequencies of an axis, (N, 2, C, ...), to coefficients of cosine and sine rows."""
-    pairs = (m - 1) // 2
-    if not pairs:
-        return z
-    first, plus, own, minus = z.split((1, pairs, m // 2 - pairs, pairs), dim=axis)
-    minus = minus.flip(axis)
-    difference = plus - minus
-    turned = torch.stack((-difference[:, 1], difference[:, 0]), dim=1)
-    return torch.cat((first, plus + minus, own, turned), dim=axis)
+def _complex_rows(cosine: Tensor, sine: Tensor, m: int) -> Tensor:
+    """Rows for frequencies 0, 1, .. -2, -1 from those of cosines and sines of 0 to m // 2."""
+    negative = slice(1, (m + 1) // 2)
+    cosine = torch.cat((cosine, cosine[negative].flip(0)))
+    sine = torch.cat((sine, -sine[negative].flip(0)))
+    real, imaginary = torch.stack((cosine, sine), -1), torch.stack((-sine, cosine), -1)
+    return torch.cat((real, imaginary)).flatten(1)
+
+
+def _scaled(rows: Tensor, n: int, scaled_to: int | None, power: int) -> Tensor:
+    return rows if scaled_to is None else rows * (scaled_to / n) ** (0.5 * power)
 
 
 def _resample_whole(weights: Tensor, size: Size, new_size: Size) -> Tensor:

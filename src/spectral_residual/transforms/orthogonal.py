@@ -49,7 +49,8 @@ class OrthogonalTransform(Transform):
         if x.dtype != self._dtype(x) or is_watched(self):
             return super().beside(x)
         with full_precision(x.device):
-            x, spectrum = analyse_beside(x, self.analysis(tuple(x.shape[2:]), x))
+            matrices = self.analysis(tuple(x.shape[2:]), x)
+            x, spectrum = analyse_beside(x, matrices, analyse, synthesise)
             return x, spectrum.unsqueeze(1)
 
     def add_inverse(self, x: Tensor, spectrum: Tensor) -> Tensor:

@@ -1,19 +1,22 @@
 """Separable transforms by matrix products, without a copy in either memory format.
 
-One axis after the other: over height, over width, and, of volumes, over time, by when little is
-left. A contiguous map is read as (N C, H, W), a channels_last one as (N, H, W C); whichever it is,
-the product over height reads it where it lies, and the way back writes the sum with the map itself.
+One axis after the other. A contiguous map is read as (N C, H, W), a channels_last one as
+(N, H, W, C), videos alike; whichever it is, the first product reads it where it lies, and the last
+one of the way back writes the sum with the map itself.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.autograd import Function
+
+Analysis = Callable[[Tensor, Sequence[Tensor]], Tensor]
+Synthesis = Callable[[Tensor, Sequence[Tensor], Tensor | None], Tensor]
 
 SMALL_PRODUCT = 64 * 256
 """Elements of the matrix (mh mw, H W) up to which a contiguous map is multiplied by it at once.
@@ -24,33 +27,33 @@ time of two products, 28x28 takes 1.05 to 1.25; with m = 12 16x12 takes 1.5."""
 _ORDERS = {
     # Orders of the axes in memory that are read without a copy, channels last at the end.
     4: ((0, 1, 2, 3), (0, 2, 3, 1)),
-    5: ((0, 1, 2, 3, 4), (0, 2, 1, 3, 4), (0, 2, 3, 4, 1)),
+    5: ((0, 1, 2, 3, 4), (0, 2, 3, 4, 1)),
 }
 
 
 def analyse(x: Tensor, matrices: Sequence[Tensor]) -> Tensor:
-    """Coefficients of maps: every axis multiplied by a matrix.
+    """Coefficients of maps: both axes multiplied by a matrix.
 
     Parameters
     ----------
     x : Tensor
-        (N, C, H, W) or (N, C, T, H, W).
+        (N, C, H, W).
     matrices : sequence of Tensor
-        (m, n) for every axis, dtype of `x`.
+        (mh, H) and (mw, W), dtype of `x`.
 
     Returns
     -------
     Tensor
-        (N, C, mh, mw) or (N, C, mt, mh, mw), memory format of `x`.
+        (N, C, mh, mw), memory format of `x`.
     """
     order, y = _in_memory(x)
-    *over_time, over_height, over_width = matrices
+    over_height, over_width = matrices
     height, width = x.shape[-2:]
     if _is_channels_last(order):
-        lead, channels = y.shape[:-3], x.shape[1]
+        channels = x.shape[1]
         y = torch.matmul(over_height, y.reshape(-1, height, width * channels))
         y = torch.matmul(over_width, y.reshape(-1, width, channels))
-        y = y.reshape(*lead, over_height.shape[0], over_width.shape[0], channels)
+        y = y.reshape(-1, over_height.shape[0], over_width.shape[0], channels)
     elif _is_small(matrices):
         lead = y.shape[:-2]
         y = y.reshape(-1, height * width) @ _kronecker(over_height, over_width).mT
@@ -59,8 +62,6 @@ def analyse(x: Tensor, matrices: Sequence[Tensor]) -> Tensor:
         lead = y.shape[:-2]
         y = torch.matmul(over_height, y.reshape(-1, height, width))
         y = torch.matmul(y, over_width.mT).reshape(*lead, over_height.shape[0], over_width.shape[0])
-    if over_time:
-        y = _over_time(y, order, over_time[0])
     return y.permute(_inverse(order))
 
 
@@ -70,11 +71,11 @@ def synthesise(z: Tensor, matrices: Sequence[Tensor], x: Tensor | None = None) -
     Parameters
     ----------
     z : Tensor
-        (N, C, mh, mw) or (N, C, mt, mh, mw).
+        (N, C, mh, mw).
     matrices : sequence of Tensor
-        (n, m) for every axis, dtype of `z`.
+        (H, mh) and (W, mw), dtype of `z`.
     x : Tensor, optional
-        Maps to add to, (N, C, H, W) or (N, C, T, H, W), dtype of `z`.
+        Maps to add to, (N, C, H, W), dtype of `z`.
 
     Returns
     -------
@@ -83,45 +84,156 @@ def synthesise(z: Tensor, matrices: Sequence[Tensor], x: Tensor | None = None) -
     """
     order, base = _in_memory(z if x is None else x)
     y = z.permute(order)
-    *over_time, over_height, over_width = matrices
-    if over_time:
-        y = _over_time(y, order, over_time[0])
+    over_height, over_width = matrices
     height, rows = over_height.shape
     width = over_width.shape[0]
     if _is_channels_last(order):
-        lead, channels = y.shape[:-3], z.shape[1]
-        y = torch.matmul(
-            over_width, y.reshape(math.prod(lead) * rows, over_width.shape[1], channels)
-        )
-        y = y.reshape(math.prod(lead), rows, width * channels)
-        shape = (*lead, height, width, channels)
+        samples, channels = z.shape[:2]
+        y = torch.matmul(over_width, y.reshape(samples * rows, over_width.shape[1], channels))
+        y = y.reshape(samples, rows, width * channels)
+        shape = (samples, height, width, channels)
     elif x is not None and _is_small(matrices):
         product = _kronecker(over_height, over_width).mT
         y = torch.addmm(base.reshape(-1, height * width), y.reshape(-1, len(product)), product)
         return y.reshape(base.shape).permute(_inverse(order))
     else:
-        lead = y.shape[:-2]
-        y = torch.matmul(y.reshape(math.prod(lead), rows, y.shape[-1]), over_width.mT)
-        shape = (*lead, height, width)
-    if x is None:
-        y = torch.matmul(over_height, y)
-    else:
-        factor = over_height.expand(y.shape[0], height, rows)
-        y = torch.baddbmm(base.reshape(y.shape[0], height, y.shape[2]), factor, y)
+        samples, channels = z.shape[:2]
+        y = torch.matmul(y.reshape(samples * channels, rows, y.shape[-1]), over_width.mT)
+        shape = (samples, channels, height, width)
+    y = _multiply(over_height, y, None if x is None else base)
     return y.reshape(shape).permute(_inverse(order))
 
 
-def analyse_beside(x: Tensor, matrices: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-    """Maps and their coefficients, `analyse`, for a residual connection around them.
+def analyse_complex(x: Tensor, matrices: Sequence[Tensor]) -> Tensor:
+    """Complex coefficients of real maps or volumes, in real arithmetic.
+
+    The last axis gives every position a real and an imaginary part; those are then neighbours of
+    the next axis to be multiplied, so that one matrix serves both.
+
+    Parameters
+    ----------
+    x : Tensor
+        (N, C, H, W) or (N, C, T, H, W).
+    matrices : sequence of Tensor
+        One for each axis, dtype of `x`. For the last axis (2 m, n), the rows of real parts before
+        those of imaginary parts. For the others (2 m, 2 n): to rows in that order, from columns of
+        every position's real and imaginary part. If there is one matrix more, (r, H), height is
+        first multiplied by it, as the map is real still, and has r positions from then on.
+
+    Returns
+    -------
+    Tensor
+        (N, 2, C, mh, mw) or (N, 2, C, mt, mh, mw).
+    """
+    order, y = _in_memory(x)
+    samples, channels, *others, n = x.shape
+    *over_others, over_last = matrices[: len(others) + 1]
+    kept = [matrix.shape[0] // 2 for matrix in (*over_others, over_last)]
+    lead, in_rows = samples, 1
+    if _is_channels_last(order):
+        in_rows = channels
+    else:
+        lead = lead * channels
+    lead = lead * math.prod(others[:-1])
+    for over_height in matrices[len(others) + 1 :]:
+        y = torch.matmul(over_height, y.reshape(lead, others[-1], n * in_rows))
+        others[-1] = over_height.shape[0]
+    lead = lead * others[-1]
+    if _is_channels_last(order):
+        y = torch.matmul(over_last, y.reshape(lead, n, channels))
+    else:
+        y = y.reshape(lead, n) @ over_last.mT
+    rest = in_rows * kept[-1]
+    for axis in reversed(range(len(others))):
+        lead = lead // others[axis]
+        y = torch.matmul(over_others[axis], y.reshape(lead, 2 * others[axis], rest))
+        rest = rest * kept[axis]
+    if _is_channels_last(order):
+        return y.reshape(samples, 2, *kept, channels).movedim(-1, 2)
+    return y.reshape(samples, channels, 2, *kept).transpose(1, 2)
+
+
+def synthesise_complex(z: Tensor, matrices: Sequence[Tensor], x: Tensor | None = None) -> Tensor:
+    """Real maps or volumes of complex coefficients, the way back of `analyse_complex`.
+
+    Parameters
+    ----------
+    z : Tensor
+        (N, 2, C, mh, mw) or (N, 2, C, mt, mh, mw).
+    matrices : sequence of Tensor
+        As those of `analyse_complex`, transposed: (2 n, 2 m), (n, 2 m) for the last axis, and
+        (H, r) if there is one more.
+    x : Tensor, optional
+        Maps to add to, (N, C, H, W) or (N, C, T, H, W), dtype of `z`.
+
+    Returns
+    -------
+    Tensor
+        Maps, memory format of `x`; contiguous without it.
+    """
+    order, base = (_ORDERS[z.dim() - 1][0], None) if x is None else _in_memory(x)
+    samples, _, channels, *kept = z.shape
+    *over_others, over_last = matrices[: len(kept)]
+    over_height = matrices[-1] if len(matrices) > len(kept) else None
+    others = [matrix.shape[0] // 2 for matrix in over_others]
+    n = over_last.shape[0]
+    lead, in_rows = samples, 1
+    if _is_channels_last(order):
+        in_rows = channels
+        y = z.movedim(2, -1)
+    else:
+        lead = lead * channels
+        y = z.transpose(1, 2)
+    rest = in_rows * math.prod(kept)
+    for axis, matrix in enumerate(over_others):
+        rest = rest // kept[axis]
+        y = torch.matmul(matrix, y.reshape(lead, 2 * kept[axis], rest))
+        lead = lead * others[axis]
+    to_add = base if over_height is None else None
+    if _is_channels_last(order):
+        y = _multiply(over_last, y.reshape(lead, 2 * kept[-1], channels), to_add)
+    else:
+        y = y.reshape(lead, 2 * kept[-1])
+        back = over_last.mT
+        y = y @ back if to_add is None else torch.addmm(to_add.reshape(lead, n), y, back)
+    if over_height is not None:
+        lead = lead // others[-1]
+        y = _multiply(over_height, y.reshape(lead, others[-1], n * in_rows), base)
+        others[-1] = over_height.shape[0]
+    if _is_channels_last(order):
+        return y.reshape(samples, *others, n, channels).movedim(-1, 1)
+    return y.reshape(samples, channels, *others, n)
+
+
+def _multiply(matrix: Tensor, y: Tensor, base: Tensor | None) -> Tensor:
+    """Products of one matrix and many, (lead, m, rest), added to maps of as many elements."""
+    if base is None:
+        return torch.matmul(matrix, y)
+    lead, _, rest = y.shape
+    base = base.reshape(lead, matrix.shape[0], rest)
+    return torch.baddbmm(base, matrix.expand(lead, *matrix.shape), y)
+
+
+def analyse_beside(
+    x: Tensor, matrices: Sequence[Tensor], forth: Analysis, back: Synthesis
+) -> tuple[Tensor, Tensor]:
+    """Maps and their coefficients, for a residual connection around them.
 
     The same numbers; but where the maps alone need a gradient, the one that comes back around the
     coefficients and the one that comes through them are summed by the product itself.
+
+    Parameters
+    ----------
+    x, matrices
+        Of `forth`.
+    forth, back : callable
+        `analyse` and `synthesise`, or `analyse_complex` and `synthesise_complex`.
     """
     alone = torch.is_grad_enabled() and x.requires_grad
     if alone and not torch.compiler.is_compiling() and not any(m.requires_grad for m in matrices):
-        found: tuple[Tensor, Tensor] = _AnalyseBeside.apply(x, *matrices)
+        found: tuple[Tensor, Tensor] = _AnalyseBeside.apply(x, forth, back, *matrices)
         return found
-    return x, analyse(x, matrices)
+    return x, forth(x, matrices)
 
 
 class _AnalyseBeside(Function):
@@ -130,30 +242,33 @@ class _AnalyseBeside(Function):
     generate_vmap_rule = True
 
     @staticmethod
-    def forward(x: Tensor, *matrices: Tensor) -> tuple[Tensor, Tensor]:
-        return x.view_as(x), analyse(x, matrices)
+    def forward(
+        x: Tensor, forth: Analysis, back: Synthesis, *matrices: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        return x.view_as(x), forth(x, matrices)
 
     @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Tensor, ...], output: tuple[Tensor, Tensor]) -> None:
-        ctx.save_for_backward(*inputs[1:])
-        ctx.save_for_forward(*inputs[1:])
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
+        _, ctx.forth, ctx.back, *matrices = inputs
+        ctx.save_for_backward(*matrices)
+        ctx.save_for_forward(*matrices)
 
     @staticmethod
     def backward(ctx: Any, of_maps: Tensor, of_coefficients: Tensor) -> tuple[Tensor | None, ...]:
-        back = [matrix.mT for matrix in ctx.saved_tensors]
-        gradient = synthesise(of_coefficients, back, of_maps)
-        return gradient, *(None for _ in back)
+        transposed = [matrix.mT for matrix in ctx.saved_tensors]
+        gradient = ctx.back(of_coefficients, transposed, of_maps)
+        return gradient, None, None, *(None for _ in transposed)
 
     @staticmethod
     def jvp(ctx: Any, tangent: Tensor, *_: None) -> tuple[Tensor, Tensor]:
-        return tangent.view_as(tangent), analyse(tangent, ctx.saved_tensors)
+        return tangent.view_as(tangent), ctx.forth(tangent, ctx.saved_tensors)
 
 
 def _is_small(matrices: Sequence[Tensor]) -> bool:
     """Whether one product with the matrix over all positions beats thousands of tiny ones."""
     if torch.compiler.is_compiling():
         return False
-    height, width = matrices[-2:]
+    height, width = matrices
     return height.numel() * width.numel() <= SMALL_PRODUCT
 
 
@@ -161,13 +276,6 @@ def _kronecker(a: Tensor, b: Tensor) -> Tensor:
     """`torch.kron` of matrices, which wants contiguous ones."""
     product = a[:, None, :, None] * b[:, None]
     return product.reshape(len(a) * len(b), a.shape[1] * b.shape[1])
-
-
-def _over_time(y: Tensor, order: tuple[int, ...], matrix: Tensor) -> Tensor:
-    axis = order.index(2)
-    lead, rest = y.shape[:axis], y.shape[axis + 1 :]
-    product = torch.matmul(matrix, y.reshape(*lead, y.shape[axis], -1))
-    return product.reshape(*lead, matrix.shape[0], *rest)
 
 
 def _in_memory(x: Tensor) -> tuple[tuple[int, ...], Tensor]:
