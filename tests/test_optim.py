@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 
 import pytest
@@ -132,3 +133,34 @@ def test_a_schedule_that_forgets_the_factor_is_refused(model):
     optimizer = build_optimizer(model, lambda g: SGD(g, lr=0.1), options)
     with pytest.raises(ValueError, match="OneCycleLR sets one learning rate"):
         with_schedule(optimizer, one_cycle, "step")
+
+
+@pytest.mark.parametrize(
+    "make",
+    [lambda p: AdamW(p, lr=0.1), lambda p: SGD(p, lr=0.1, momentum=0.9)],
+    ids=["AdamW", "SGD"],
+)
+def test_goes_on_with_the_state_of_a_training_in_whose_time_alpha_had_no_axis(model, make):
+    """Equal to going on with today's state; whoever resumes such a training does both loads."""
+    x = torch.randn(2, 3, 10, 8)
+    model(x).square().mean().backward()
+    optimizer = build_optimizer(model, make)
+    optimizer.step()
+    weights, state = copy.deepcopy(model.state_dict()), copy.deepcopy(optimizer.state_dict())
+    optimizer.step()
+    expected = copy.deepcopy(model.state_dict())
+    reshaped = 0
+    for name in weights:
+        if name.endswith(".alpha"):
+            weights[name] = weights[name].reshape(())
+    for of_parameter in state["state"].values():
+        for name, value in of_parameter.items():
+            if name != "step" and value.shape == (1,):
+                of_parameter[name] = value.reshape(())
+                reshaped += 1
+    assert reshaped >= 2
+    model.load_state_dict(weights)
+    resumed = build_optimizer(model, make)
+    resumed.load_state_dict(state)
+    resumed.step()
+    torch.testing.assert_close(model.state_dict(), expected)

@@ -9,7 +9,7 @@ from fnmatch import fnmatchcase
 from typing import Any
 
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
-from torch import nn
+from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from ..blocks import SpectralReLU
@@ -112,11 +112,23 @@ def build_optimizer(
     make_optimizer: OptimizerCallable,
     options: Mapping[str, ParameterOptions] | None = None,
 ) -> Optimizer:
-    """Optimiser over `parameter_groups`, with the learning rates multiplied by ``lr_mult``."""
+    """Optimiser over `parameter_groups`, with the learning rates multiplied by ``lr_mult``.
+
+    It also takes the state of trainings in whose time alpha had no axis.
+    """
     optimizer = make_optimizer(parameter_groups(model, options))
     for group in optimizer.param_groups:
         group["lr"] *= group.get("lr_mult", 1.0)
+    optimizer.register_load_state_dict_post_hook(_shape_scalars)
     return optimizer
+
+
+def _shape_scalars(optimizer: Optimizer) -> None:
+    for parameter, state in optimizer.state.items():
+        for name, value in state.items():
+            is_average = isinstance(value, Tensor) and name != "step"
+            if is_average and value.dim() == 0 and parameter.shape == (1,):
+                state[name] = value.reshape(1)
 
 
 def with_schedule(
