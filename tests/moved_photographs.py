@@ -47,13 +47,9 @@ def move_camera(
     kind = next(i for i, pair in enumerate(PAIRS) if name in pair)
     way = half if name == PAIRS[kind][0] else -half
     height, width = photograph.shape[:2]
-    zoom, turn = (
-        rng.uniform(0.65, 1.0) * min(height, width) / size * np.ones(frames),
-        np.zeros(frames),
-    )
-    middle = np.array([width, height]) * rng.uniform(0.4, 0.6, size=(frames, 2))[0] + np.zeros(
-        (frames, 2)
-    )
+    zoom = np.full(frames, rng.uniform(0.65, 1.0) * min(height, width) / size)
+    turn = np.zeros(frames)
+    middle = np.tile(rng.uniform(0.4, 0.6, size=2) * (width, height), (frames, 1))
     if kind < 2:
         middle[:, kind] -= way * rng.uniform(0.125, 0.375) * zoom * size
     elif kind == 2:
