@@ -155,6 +155,7 @@ def test_steps_run_in_their_mode_and_precision(networks_file, monkeypatch, preci
 def test_a_training_step_changes_every_weight_lowers_the_loss_and_keeps_no_gradient(
     networks_file, monkeypatch
 ):
+    torch.manual_seed(0)
     row, spy = spied(networks_file, monkeypatch, {**PLAIN, "training": True})
     step = training_step(row, CPU)
     before = [parameter.detach().clone() for parameter in spy.parameters()]
