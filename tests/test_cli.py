@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 import logging
 import re
+import subprocess
+import sys
 
 import pytest
 import yaml
 
 from keypoint_files import SIGMAS, write_split
+from spectral_residual import __version__
 from spectral_residual.cli import _COMMANDS, _function, main
 
 
@@ -226,3 +229,51 @@ def test_options_are_not_abbreviated(arguments, tmp_path, monkeypatch, capsys):
     assert error.value.code == 2
     assert "unrecognized arguments" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
+
+
+def test_version(capsys):
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out == f"srl {__version__}\n"
+
+
+@pytest.mark.parametrize(
+    ("missing", "arguments", "extra"),
+    [
+        ("lightning", ["pose", "fit"], "pose"),
+        ("lightning", ["video", "fit"], "video"),
+        ("torchvision", ["cost", "model", "resnet18", "--input", "3", "32", "32"], "pose"),
+        ("matplotlib", ["viz"], "pose"),
+        ("av", ["data", "videos", "somewhere"], "video"),
+    ],
+)
+def test_a_package_that_is_missing(missing, arguments, extra, tmp_path):
+    """In a process of its own, in which the package cannot be imported."""
+    program = (
+        "import sys\n"
+        f"sys.modules[{missing!r}] = None\n"
+        "from spectral_residual.cli import main\n"
+        f"sys.exit(main({arguments!r}))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, cwd=tmp_path, check=False
+    )
+    assert done.returncode == 2, done.stderr
+    assert done.stderr.strip().endswith(f'pip install "spectral_residual[{extra}]"')
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["--help"], ["tables"], ["cost", "block", "all", "--channels", "64", "--size", "16", "12"]],
+)
+def test_a_reader_that_goes_away_ends_a_command_quietly(arguments):
+    more = [] if arguments[0] != "cost" else ["--size", "16", "12"]
+    program = (
+        f"import sys; from spectral_residual.cli import main; sys.exit(main({arguments + more!r}))"
+    )
+    running = subprocess.Popen(
+        [sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    running.stdout.close()
+    assert running.stderr.read() == ""
+    assert running.wait() == 141

@@ -127,6 +127,7 @@ def test_import_loads_torch_and_nothing_else():
         "import json, sys, torch\n"
         "before = set(sys.modules)\n"
         "import spectral_residual\n"
+        "for name in spectral_residual.__all__: getattr(spectral_residual, name)\n"
         "print(json.dumps(sorted(set(sys.modules) - before)))"
     )
     result = subprocess.run(
@@ -140,7 +141,20 @@ def test_import_loads_torch_and_nothing_else():
     assert parts == {"blocks", "errors", "insertion", "transforms"}
 
 
+def test_help_does_not_wait_for_torch():
+    program = (
+        "import sys\n"
+        "from spectral_residual.cli import main\n"
+        "statuses = [main([word]) for word in ('--help', '--version', 'pose')]\n"
+        "assert statuses == [0, 0, 0] and 'torch' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", program], capture_output=True, check=True)
+
+
 def test_public_names():
+    with pytest.raises(AttributeError, match="no attribute 'insert_block'"):
+        _ = spectral_residual.insert_block
+    assert set(spectral_residual.__all__) <= set(dir(spectral_residual))
     for name in spectral_residual.__all__:
         assert hasattr(spectral_residual, name)
     assert sorted(spectral_residual.__all__) == sorted(set(spectral_residual.__all__))

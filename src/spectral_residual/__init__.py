@@ -4,49 +4,71 @@
 >>> insert_blocks(resnet50(), after=["layer3", "layer4"], block="srl",
 ...               input_size=(3, 224, 224))  # doctest: +SKIP
 
-Importing this package needs torch and nothing else.
+Importing this package needs torch and nothing else; torch itself is imported by the first name
+that is used.
 """
 
 from __future__ import annotations
 
-from .blocks import (
-    BLOCKS,
-    VIDEO_BLOCKS,
-    SpectralReLU,
-    SRLBlock,
-    SRLVideoBlock,
-    TemporalShift,
-    create_block,
-)
-from .insertion import insert_blocks, output_shapes
-from .transforms import (
-    TRANSFORMS,
-    FixedOrthogonalTransform,
-    FourierTransform,
-    FourierVolume,
-    LearnableOrthogonal,
-    Transform,
-    create_transform,
-)
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .blocks import BLOCKS as BLOCKS
+    from .blocks import VIDEO_BLOCKS as VIDEO_BLOCKS
+    from .blocks import SpectralReLU as SpectralReLU
+    from .blocks import SRLBlock as SRLBlock
+    from .blocks import SRLVideoBlock as SRLVideoBlock
+    from .blocks import TemporalShift as TemporalShift
+    from .blocks import create_block as create_block
+    from .insertion import insert_blocks as insert_blocks
+    from .insertion import output_shapes as output_shapes
+    from .transforms import TRANSFORMS as TRANSFORMS
+    from .transforms import FixedOrthogonalTransform as FixedOrthogonalTransform
+    from .transforms import FourierTransform as FourierTransform
+    from .transforms import FourierVolume as FourierVolume
+    from .transforms import LearnableOrthogonal as LearnableOrthogonal
+    from .transforms import Transform as Transform
+    from .transforms import create_transform as create_transform
 
 __version__ = "0.1.0"
 
-__all__ = [
-    "BLOCKS",
-    "TRANSFORMS",
-    "VIDEO_BLOCKS",
-    "FixedOrthogonalTransform",
-    "FourierTransform",
-    "FourierVolume",
-    "LearnableOrthogonal",
-    "SRLBlock",
-    "SRLVideoBlock",
-    "SpectralReLU",
-    "TemporalShift",
-    "Transform",
-    "__version__",
-    "create_block",
-    "create_transform",
-    "insert_blocks",
-    "output_shapes",
-]
+_MODULES = {
+    "blocks": [
+        "BLOCKS",
+        "VIDEO_BLOCKS",
+        "SRLBlock",
+        "SRLVideoBlock",
+        "SpectralReLU",
+        "TemporalShift",
+        "create_block",
+    ],
+    "insertion": ["insert_blocks", "output_shapes"],
+    "transforms": [
+        "TRANSFORMS",
+        "FixedOrthogonalTransform",
+        "FourierTransform",
+        "FourierVolume",
+        "LearnableOrthogonal",
+        "Transform",
+        "create_transform",
+    ],
+}
+_MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
+
+__all__ = ["__version__", *_MODULE_OF]
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name, or a part such as ``transforms``, when it is first used (PEP 562)."""
+    if name in _MODULES:
+        return importlib.import_module(f"{__name__}.{name}")
+    if name not in _MODULE_OF:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"{__name__}.{_MODULE_OF[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__, *_MODULES})

@@ -8,6 +8,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 
+from . import __version__
 from .errors import unknown_name
 
 USAGE = """srl: spectral residual learning for vision networks
@@ -43,7 +44,7 @@ usage: srl COMMAND ...
   srl bench [networks] [--device DEVICE] | show FILE
         time and memory of all blocks, or of whole networks, side by side
 
-Each command has a --help. Set SRL_TRACEBACK=1 to see where an error was raised.
+Each command has a --help; srl --version. Set SRL_TRACEBACK=1 to see where an error was raised.
 """
 
 
@@ -58,20 +59,34 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns
     -------
     int
-        0 if all went well, 2 for an error that the user can mend.
+        0 if all went well, 2 for an error that the user can mend, 141 if whoever read the output
+        has gone (as of ``srl ... | head``), which ends the command without a word.
     """
     arguments = list(sys.argv[1:] if arguments is None else arguments)
-    if not arguments or arguments[0] in ("-h", "--help", "help"):
-        print(USAGE)
-        return 0
     _show_messages()
     try:
-        return _command(arguments)
+        status = _command(arguments)
+        sys.stdout.flush()
+        return status
+    except BrokenPipeError:
+        # What is left in the buffer would be tried again when Python ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
     except (ValueError, OSError, ImportError) as error:
         if os.environ.get("SRL_TRACEBACK"):
             raise
-        print(f"srl: error: {error}", file=sys.stderr)
+        print(f"srl: error: {_explained(error, arguments)}", file=sys.stderr)
         return 2
+
+
+def _explained(error: Exception, arguments: Sequence[str]) -> str:
+    """What went wrong; of a package that is not installed, how to get it."""
+    missing = error.name if isinstance(error, ModuleNotFoundError) else None
+    if not missing or missing.partition(".")[0] == __package__:
+        return str(error)
+    of_videos = missing == "av" or "video" in arguments[:2] or "videos" in arguments[:2]
+    extra = "video" if of_videos else "pose"
+    return f'{error}: pip install "{__package__}[{extra}]"'
 
 
 def _show_messages() -> None:
@@ -114,6 +129,12 @@ _COMMANDS: dict[str, str | dict[str, str]] = {
 
 
 def _command(arguments: list[str]) -> int:
+    if not arguments or arguments[0] in ("-h", "--help", "help"):
+        print(USAGE)
+        return 0
+    if arguments[0] == "--version":
+        print(f"srl {__version__}")
+        return 0
     commands, spoken = _COMMANDS, "srl"
     while arguments:
         name, arguments = arguments[0], arguments[1:]
