@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import shutil
 
 import lightning
 import numpy as np
@@ -315,3 +316,29 @@ def test_collector_keeps_each_instance_once():
         collector.add(index=tensors["index"])
     with pytest.raises(ValueError, match="no poses"):
         PoseCollector().gather()
+
+
+def test_mirroring_asks_which_joints_swap(root, tmp_path):
+    """Names without sides: an error before training, unless a list, even an empty one, is given."""
+    copy = shutil.copytree(root, tmp_path / "copy")
+    names = ["snout", "port_hand", "starboard_hand", "port_foot", "starboard_foot"]
+    for split in ("train", "val"):
+        file = copy / f"{split}.json"
+        content = json.loads(file.read_text())
+        content["categories"][0]["keypoints"] = names
+        file.write_text(json.dumps(content))
+    sigmas = dict.fromkeys(names, 0.08)
+    data = make_data(copy, joints=Joints(sigmas=sigmas), augment=AugmentConfig())
+    with pytest.raises(ValueError, match=r"flip_pairs: data\.augment\.flip_probability .*snout"):
+        data.setup("fit")
+    data = make_data(copy, joints=Joints(sigmas=sigmas))
+    data.setup("fit")
+    trainer = make_trainer(tmp_path, fast_dev_run=True)
+    with pytest.raises(ValueError, match=r"flip_pairs: model\.evaluation\.flip_test .*\[\]"):
+        trainer.fit(make_task(data), datamodule=data)
+    trainer = make_trainer(tmp_path, fast_dev_run=True)
+    trainer.fit(make_task(data, evaluation=PoseEvaluation(flip_test=False)), datamodule=data)
+    for pairs in ([], [("port_hand", "starboard_hand")]):
+        data = make_data(copy, joints=Joints(sigmas, pairs), augment=AugmentConfig())
+        data.setup("fit")
+        assert data.skeleton.flip_pairs == (() if not pairs else ((1, 2),))

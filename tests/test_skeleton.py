@@ -161,3 +161,55 @@ def test_from_dict_names_missing_fields():
 def test_edges_out_of_range_are_refused_when_built():
     with pytest.raises(ValueError, match=r"edges: got \(0, 2\)"):
         Skeleton(("a", "b"), (), None, ((0, 2),))
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ("ear_left", "ear_right"),
+        ("hand_l", "hand_r"),
+        ("leftEar", "rightEar"),
+        ("EarLeft", "EarRight"),
+        ("LHand", "RHand"),
+        ("handL", "handR"),
+        ("arm.left.elbow", "arm.right.elbow"),
+        ("front left paw", "front right paw"),
+        ("lefteye", "righteye"),
+        ("eyeleft", "eyeright"),
+        ("LEFT-KNEE", "RIGHT-KNEE"),
+        ("left", "right"),
+        ("knee (l)", "knee (r)"),
+        ("kp1_left2", "kp1_right2"),
+        ("Left_hip", "right_hip"),
+    ],
+)
+def test_sides_are_found_wherever_they_stand(first, second):
+    assert read(keypoints=["nose", first, second, "tail"]).flip_pairs == ((1, 2),)
+    assert read(keypoints=[second, "nose", first]).flip_pairs == ((0, 2),)
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ["bright", "slight", "top"],
+        [*"klmr"],
+        ["p_k", "p_l", "p_q", "p_r"],
+        ["rear", "lear", "hair"],
+        ["cleft", "chin"],
+    ],
+    ids=" ".join,
+)
+def test_letters_that_are_no_sides(names):
+    assert read(keypoints=names).flip_pairs == ()
+
+
+@pytest.mark.parametrize("name", ["ear_left", "RightEar", "hand_l", "arm.right"])
+def test_a_side_alone_asks_for_pairs(name):
+    with pytest.raises(ValueError, match=f"got '{name}' without .*flip_pairs"):
+        read(keypoints=["nose", name])
+    assert read(keypoints=["nose", name], flip_pairs=[]).flip_pairs == ()
+
+
+def test_a_middle_beside_two_sides():
+    assert read(keypoints=["hip_l", "hip_m", "hip_r"]).flip_pairs == ((0, 2),)
+    assert read(keypoints=["left_l", "left_r", "right_l", "right_r"]).flip_pairs == ((0, 2), (1, 3))

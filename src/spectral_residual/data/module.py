@@ -67,7 +67,7 @@ class Joints:
         OKS sigma of each joint. By default those of the file, or COCO's for COCO's joints.
     flip_pairs : list of (str, str) or None
         Joints that swap in a mirrored image. By default those of the file, COCO's, or those
-        named ``left_X`` and ``right_X``.
+        whose names differ only in being left and right; an empty list says that there are none.
     """
 
     sigmas: dict[str, float] | None = None
@@ -177,7 +177,24 @@ class KeypointDataModule(lightning.LightningDataModule):
             sigmas=joints.sigmas,
             flip_pairs=joints.flip_pairs,
         )
+        self._says_pairs = joints.flip_pairs is not None or "flip_pairs" in described.category
         self.datasets: dict[str, KeypointDataset] = {}
+
+    def check_mirroring(self, option: str) -> None:
+        """Raise ValueError if images are to be mirrored and it is not known which joints swap.
+
+        Parameters
+        ----------
+        option : str
+            The option that asks for mirrored images, for the message.
+        """
+        skeleton = self.skeleton
+        if not (skeleton.flip_pairs or self._says_pairs or skeleton.num_joints == 1):
+            raise ValueError(
+                f"data.joints.flip_pairs: {option} mirrors images, but none of the joints "
+                f"{list(skeleton.names)} is known to be the left or right one of two; expected "
+                "the pairs of names that swap, or [] if there are none"
+            )
 
     def annotations(self, split: str) -> KeypointAnnotations:
         """Annotation file of ``"train"``, ``"val"`` or ``"test"``, read once."""
@@ -191,6 +208,8 @@ class KeypointDataModule(lightning.LightningDataModule):
     def setup(self, stage: str) -> None:
         """Read the annotations of a stage and check that there is something in them."""
         if stage == "fit":
+            if self.augment.flip_probability > 0:
+                self.check_mirroring("data.augment.flip_probability")
             augment = PoseAugment(self.augment, self.skeleton)
             self._add("train", self._annotated("train"), "replace", augment)
         if stage in ("fit", "validate"):

@@ -13,9 +13,10 @@ from typing import Any
 
 from ..errors import unknown_name
 
-_SIDE = re.compile(r"(left|right|l|r)(?=[_ -])", re.IGNORECASE)
+_WORD = re.compile(r"[A-Z]+(?=[A-Z][a-z])|[A-Z]?[a-z]+|[A-Z]+")
 _OPPOSITE = {"left": "right", "Left": "Right", "LEFT": "RIGHT", "l": "r", "L": "R"}
 _OPPOSITE |= {right: left for left, right in _OPPOSITE.items()}
+_MIDDLE = {"m", "c"}
 
 
 @dataclass(frozen=True)
@@ -126,10 +127,12 @@ class Skeleton:
         """Read the skeleton of one entry of a COCO file's ``categories``.
 
         Flip pairs come from the argument, else from the file, else from the names: joints that
-        differ only in a leading ``left_``/``right_`` (or ``l_``/``r_``; any separator of ``_``,
-        ``-`` and space). Each sigma comes from the argument, else from the file, else from the
-        COCO joint of the same name; where nothing is given and COCO lacks a joint, `sigmas` is
-        None. Edges come from the file; without them COCO's are used if the names are COCO's.
+        differ only in one word that is left or right (or l or r), wherever it stands: words are
+        parted by anything that is no letter, or begin with a capital, and left and right may also
+        be run into one (``lefteye``) if the other joint is there. Each sigma comes from the
+        argument, else from the file, else from the COCO joint of the same name; where nothing is
+        given and COCO lacks a joint, `sigmas` is None. Edges come from the file; without them
+        COCO's are used if the names are COCO's.
 
         Parameters
         ----------
@@ -245,20 +248,53 @@ def _read_pairs(pairs: Any, names: tuple[str, ...], field: str) -> list[tuple[in
 
 
 def _derive_pairs(names: tuple[str, ...]) -> list[tuple[int, int]]:
+    index_of = {name.lower(): index for index, name in enumerate(names)}
     pairs = set()
     for index, name in enumerate(names):
-        side = _SIDE.match(name)
-        if side is None or side[0] not in _OPPOSITE:
-            continue
-        partner = _OPPOSITE[side[0]] + name[side.end() :]
-        if partner not in names:
+        sides = [s for s in _sides(name) if s[1] - s[0] > 1 or not _is_counted(name, s, index_of)]
+        mirrored = [_mirrored(name, [side]) for side in sides] + [_mirrored(name, sides)]
+        found = [index_of[other.lower()] for other in mirrored if other.lower() in index_of]
+        found = [other for other in found if other != index]
+        if found:
+            pairs.add((min(index, found[0]), max(index, found[0])))
+        elif sides and any(is_word for *_, is_word in sides):
             raise ValueError(
-                f"keypoints: got {name!r} without {partner!r}; expected both, or `flip_pairs` "
+                f"keypoints: got {name!r} without {mirrored[0]!r}; expected both, or `flip_pairs` "
                 "given (the joints that change places when the image is mirrored)"
             )
-        other = names.index(partner)
-        pairs.add((min(index, other), max(index, other)))
     return sorted(pairs)
+
+
+def _sides(name: str) -> list[tuple[int, int, bool]]:
+    """Where a name says left or right: start, end, and whether that is a word of its own."""
+    words = list(_WORD.finditer(name))
+    found = []
+    for word in words:
+        text, start = word[0], word.start()
+        if text in _OPPOSITE:
+            if len(text) > 1 or len(words) > 1:
+                found.append((start, word.end(), True))
+            continue
+        for side in (side for side in _OPPOSITE if len(side) > 1):
+            if text.startswith(side):
+                found.append((start, start + len(side), False))
+            elif text.endswith(side):
+                found.append((word.end() - len(side), word.end(), False))
+    return found
+
+
+def _mirrored(name: str, sides: Sequence[tuple[int, int, bool]]) -> str:
+    for start, end, _ in reversed(sides):
+        name = name[:start] + _OPPOSITE[name[start:end]] + name[end:]
+    return name
+
+
+def _is_counted(name: str, side: tuple[int, int, bool], names: Iterable[str]) -> bool:
+    """Whether a single letter counts joints, as the r of ``point_p``, ``point_q``, ``point_r``."""
+    start, end, _ = side
+    letters = set("abcdefghijklmnopqrstuvwxyz") - {"l", "r"} - _MIDDLE
+    lower = name.lower()
+    return any(lower[:start] + letter + lower[end:] in names for letter in letters)
 
 
 def _read_edges(skeleton: Any, names: tuple[str, ...]) -> tuple[tuple[int, int], ...]:

@@ -132,6 +132,11 @@ class PoseTask(lightning.LightningModule):
         mirrored = self(images.flip(2)).float()
         return (heatmaps + flip_heatmaps(mirrored, self.skeleton.flip_permutation)) / 2
 
+    def setup(self, stage: str) -> None:
+        """Check that the flip test knows which joints swap."""
+        if self.evaluation.flip_test:
+            self._data().check_mirroring("model.evaluation.flip_test")
+
     def configure_optimizers(self) -> Any:
         """Optimiser over parameter groups, and the schedule."""
         optimizer = build_optimizer(self.network, self.make_optimizer, self.parameter_options)
