@@ -81,13 +81,16 @@ def pareto_figure(summary: Summary, times: dict[str, float]) -> bytes:
     axes = figure.subplots()
     best = [point for i, point in enumerate(points) if all(p[1] < point[1] for p in points[:i])]
     axes.plot([p[0] for p in best], [p[1] for p in best], color="#999999", linewidth=1, zorder=1)
+    wide = 0.17 * (points[-1][0] - points[0][0])
+    high_as_text = 0.06 * (max(p[1] for p in points) - min(p[1] for p in points))
     upper = 0.0
     for index, (time, mean, low, high, label) in enumerate(points):
         name = label.split(" ")[0]
         colour = COLOURS[1] if name == "srl" else COLOURS[0]
         axes.plot([time, time], [low, high], color=colour, linewidth=1.2)
         axes.plot(time, mean, "o", color=colour, markersize=6)
-        near = index > 0 and time - points[index - 1][0] < 8 and abs(mean - upper) < 0.25
+        beside = index > 0 and time - points[index - 1][0] < wide
+        near = beside and abs(mean - upper) < high_as_text
         upper = mean if not near else upper
         place = (6, -12) if near else (6, 4)
         text = axes.annotate(
