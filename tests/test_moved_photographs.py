@@ -15,7 +15,7 @@ from spectral_residual.evaluation import pair_accuracy
 from spectral_residual.tasks import VideoNetwork
 from spectral_residual.tasks.video_network import build_video_network
 
-STEPS, BATCH, RATE = 600, 16, 3e-3
+STEPS, BATCH, RATE = 600, 16, 2e-3
 
 
 def network(block):
