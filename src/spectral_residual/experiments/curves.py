@@ -12,7 +12,8 @@ from matplotlib.ticker import MaxNLocator
 from ..report.figures import COLOURS
 from .summary import Row, Summary
 
-_STYLES = ("-", "--", ":", "-.")
+_STYLES = ("-", "--", ":", "-.", (0, (7, 2, 1, 2, 1, 2)), (0, (1, 4)))
+_LEGEND_ROWS = 14
 _DPI = 160
 
 
@@ -30,21 +31,25 @@ def metric_curves(summary: Summary) -> bytes | None:
     curves = {label: points for label, points in curves.items() if len(points)}
     if not curves:
         return None
-    figure = Figure(figsize=(8.5, 4.8), layout="constrained")
+    columns = -(-len(curves) // _LEGEND_ROWS)
+    figure = Figure(figsize=(7.0 + 2.2 * columns, 4.8), layout="constrained")
     axes = figure.subplots()
     for index, (label, points) in enumerate(curves.items()):
         colour = COLOURS[index % len(COLOURS)]
         style = _STYLES[index // len(COLOURS) % len(_STYLES)]
         epochs, low, mean, high = points.T
         axes.fill_between(epochs, low, high, color=colour, alpha=0.2, linewidth=0)
-        axes.plot(epochs, mean, style, color=colour, linewidth=1.8, label=label)
+        axes.plot(epochs, mean, linestyle=style, color=colour, linewidth=1.8, label=label)
     axes.set_title(f"{summary.experiment.name}: {name} of the validation", loc="left")
     axes.set_xlabel("epoch")
     axes.set_ylabel(f"{name} (%)")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.grid(True, color="#d9d9d9", linewidth=0.7)
     axes.spines[["top", "right"]].set_visible(False)
-    for text in axes.legend(frameon=False, fontsize=9).get_texts():
+    legend = figure.legend(
+        loc="outside right upper", ncols=columns, frameon=False, fontsize=9, handlelength=3
+    )
+    for text in legend.get_texts():
         text.set_parse_math(False)
     FigureCanvasAgg(figure)
     buffer = io.BytesIO()
