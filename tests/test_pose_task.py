@@ -325,7 +325,7 @@ def test_mirroring_asks_which_joints_swap(root, tmp_path):
     for split in ("train", "val"):
         file = copy / f"{split}.json"
         content = json.loads(file.read_text())
-        content["categories"][0]["keypoints"] = names
+        content["categories"][0] |= {"keypoints": names, "flip_pairs": None}
         file.write_text(json.dumps(content))
     sigmas = dict.fromkeys(names, 0.08)
     data = make_data(copy, joints=Joints(sigmas=sigmas), augment=AugmentConfig())

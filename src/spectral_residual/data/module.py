@@ -177,7 +177,8 @@ class KeypointDataModule(lightning.LightningDataModule):
             sigmas=joints.sigmas,
             flip_pairs=joints.flip_pairs,
         )
-        self._says_pairs = joints.flip_pairs is not None or "flip_pairs" in described.category
+        stated = (joints.flip_pairs, described.category.get("flip_pairs"))
+        self._says_pairs = any(pairs is not None for pairs in stated)
         self.datasets: dict[str, KeypointDataset] = {}
 
     def check_mirroring(self, option: str) -> None:
