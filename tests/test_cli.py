@@ -10,8 +10,8 @@ import sys
 
 import pytest
 import yaml
-
 from keypoint_files import SIGMAS, write_split
+
 from spectral_residual import __version__
 from spectral_residual.cli import _COMMANDS, _function, main
 

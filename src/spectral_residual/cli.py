@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 import logging
 import os
 import sys
@@ -101,30 +102,30 @@ def _show_messages() -> None:
 
 _COMMANDS: dict[str, str | dict[str, str]] = {
     "pose": {
-        "fit": "tasks.pose_cli:fit",
-        "validate": "tasks.pose_cli:validate",
-        "test": "tasks.pose_cli:test",
-        "predict": "tasks.pose_cli:predict",
-        "speed": "tasks.pose_speed:main",
+        "fit": "pose.commands:fit",
+        "validate": "pose.commands:validate",
+        "test": "pose.commands:test",
+        "predict": "pose.commands:predict",
+        "speed": "pose.speed:main",
     },
     "video": {
-        "fit": "tasks.video_cli:fit",
-        "validate": "tasks.video_cli:validate",
-        "test": "tasks.video_cli:test",
-        "predict": "tasks.video_cli:predict",
-        "score": "tasks.video_cli:score",
-        "speed": "tasks.video_speed:main",
+        "fit": "video.commands:fit",
+        "validate": "video.commands:validate",
+        "test": "video.commands:test",
+        "predict": "video.commands:predict",
+        "score": "video.commands:score",
+        "speed": "video.speed:main",
     },
     "data": {
-        "people": "data.synthetic.write:people",
-        "videos": "data.synthetic.write_videos:videos",
+        "people": "lab.generated.write:people",
+        "videos": "lab.generated.write_videos:videos",
     },
-    "demo": {"pose": "demo.pose:main", "video": "demo.video:main"},
-    "experiment": "experiments.cli:main",
-    "viz": "viz.cli:main",
-    "cost": "cost_cli:main",
-    "tables": "tables:main",
-    "bench": "bench.cli:main",
+    "demo": {"pose": "lab.demo.pose:main", "video": "lab.demo.video:main"},
+    "experiment": "lab.experiments.cli:main",
+    "viz": "lab.viz.cli:main",
+    "cost": "lab.cost.command:main",
+    "tables": "lab.cost.tables:tables",
+    "bench": "lab.bench.cli:main",
 }
 
 
@@ -142,7 +143,7 @@ def _command(arguments: list[str]) -> int:
             raise unknown_name(f"command after '{spoken}'", name, commands)
         found = commands[name]
         if isinstance(found, str):
-            return _function(found)(arguments)
+            return _run(found, arguments, f"{spoken} {name}")
         commands, spoken = dict(found), f"{spoken} {name}"
         if arguments[:1] in (["-h"], ["--help"]):
             break
@@ -150,7 +151,17 @@ def _command(arguments: list[str]) -> int:
     return 0
 
 
-def _function(path: str) -> Callable[[list[str]], int]:
+def _run(path: str, arguments: list[str], prog: str) -> int:
+    function = _function(path)
+    if list(inspect.signature(function).parameters) == ["arguments"]:
+        return function(arguments)
+    from .commands import run_function
+
+    return run_function(function, arguments, prog)
+
+
+def _function(path: str) -> Callable[..., int]:
     """Import ``module:function``, relative to this package."""
     module, _, name = path.partition(":")
-    return getattr(importlib.import_module(f"{__package__}.{module}"), name)
+    function: Callable[..., int] = getattr(importlib.import_module(f"{__package__}.{module}"), name)
+    return function

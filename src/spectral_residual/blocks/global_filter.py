@@ -10,13 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ..transforms import FourierTransform
-from ..transforms.base import (
-    Size,
-    check_size,
-    computing_dtype,
-    full_precision,
-    linear_resampling,
-)
+from ..transforms.base import Size, check_size, computing_dtype, full_precision, linear_resampling
 from ..transforms.fourier import inverse_half_spectrum
 from .checks import Shape, check_feature_map, check_positive
 from .fused import add_residual

@@ -1,31 +1,40 @@
-"""Parts of HTML pages that need no other file, no network and no script."""
+"""HTML pages that need no other file, no network and no script.
+
+Pages and their parts are Jinja2 templates in ``templates/``; texts are escaped there.
+"""
 
 from __future__ import annotations
 
 import base64
-import os
-import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from html import escape
 from pathlib import Path
+from typing import Any
 
-import cv2
 import numpy as np
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
 from numpy.typing import NDArray
 
-from .style import STYLE
+from .figures import encode
+from .files import write_file
 
-_JPEG_QUALITY = 90
 _SMALLEST_PLOT = 0.42
 _SMALLEST_PICTURE = 640
 _PNG_START = b"\x89PNG\r\n\x1a\n"
-_POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
+_TEMPLATES = Environment(
+    loader=PackageLoader(__package__),
+    autoescape=True,
+    undefined=StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+)
+_PARTS: Any = _TEMPLATES.get_template("parts.html").module
 
 
 @dataclass(frozen=True, eq=False)
 class Picture:
-    """A picture of the report.
+    """A picture of a page.
 
     Parameters
     ----------
@@ -55,7 +64,7 @@ class Picture:
             )
 
 
-def write_page(path: str | Path, title: str, lead: str, sections: Mapping[str, str]) -> Path:
+def write_page(path: str | Path, title: str, lead: str, sections: Mapping[str, Markup]) -> Path:
     """Write a page in one step: no reader sees half of it.
 
     Parameters
@@ -65,43 +74,39 @@ def write_page(path: str | Path, title: str, lead: str, sections: Mapping[str, s
     title, lead : str
         Heading of the page and what follows it; plain text, line breaks of the lead are kept.
     sections : mapping
-        HTML by plain headings, in their order.
+        Parts, as the functions of this module make them, by plain headings, in their order.
 
     Returns
     -------
     Path
         The file.
     """
-    target = Path(path)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex}")
-    try:
-        temporary.write_text(_page(title, lead, sections), encoding="utf-8", errors="replace")
-        os.replace(temporary, target)
-    finally:
-        temporary.unlink(missing_ok=True)
-    return target
+    page = _TEMPLATES.get_template("page.html")
+    return write_file(path, page.render(title=title, lead=lead, sections=sections))
 
 
-def note(text: str) -> str:
-    """A paragraph in small print; plain text."""
-    return f'<p class="note">{escape(text)}</p>'
+def render_part(name: str, **values: Any) -> Markup:
+    """HTML of a macro in ``templates/parts.html``."""
+    return Markup(getattr(_PARTS, name)(**values).strip())
 
 
-def table(label: str, header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A table of plain texts, the first column being the names of the rows."""
-    top = "".join(f'<th scope="col">{escape(cell)}</th>' for cell in header)
-    body = "\n".join(
-        f'<tr><th scope="row">{escape(first)}</th>'
-        + "".join(f"<td>{escape(cell)}</td>" for cell in cells)
-        + "</tr>"
-        for first, *cells in rows
-    )
-    content = f"<table>\n<thead><tr>{top}</tr></thead>\n<tbody>\n{body}\n</tbody>\n</table>"
-    return scroller(label, content)
+def note(text: str) -> Markup:
+    """A paragraph in small print; plain text, or `Markup`."""
+    return render_part("note", text=text)
 
 
-def plot(png: bytes, alt: str, caption: str) -> str:
+def table(
+    label: str, header: Sequence[str], rows: Sequence[Sequence[str | tuple[str, str]]]
+) -> Markup:
+    """A table of plain texts, the first column being the names of the rows.
+
+    A cell may be a pair: the text, and what stands below it in small print.
+    """
+    cells = [[cell if isinstance(cell, tuple) else (cell, "") for cell in row] for row in rows]
+    return render_part("table", label=label, header=header, rows=cells)
+
+
+def plot(png: bytes, alt: str, caption: str) -> Markup:
     """A drawing on white, which dark pages invert.
 
     Raises
@@ -112,94 +117,35 @@ def plot(png: bytes, alt: str, caption: str) -> str:
     if not png.startswith(_PNG_START):
         raise ValueError(f"{alt!r}: got {png[:8]!r}..., expected a PNG file")
     width, height = (int.from_bytes(png[at : at + 4], "big") for at in (16, 20))
-    image = (
-        f'<img src="{_data_address("png", png)}" alt="{escape(alt)}" width="{width // 2}" '
-        f'height="{height // 2}" style="min-width:{round(_SMALLEST_PLOT * width)}px">'
-    )
-    return f"""<figure class="plot">
-{scroller(caption, image)}
-<figcaption>{escape(caption)}</figcaption>
-</figure>"""
-
-
-def scroller(label: str, content: str) -> str:
-    """Box that scrolls sideways where the screen is too narrow for `content`."""
-    return (
-        f'<div class="scroll" role="region" aria-label="{escape(label)}" tabindex="0">\n'
-        f"{content}\n</div>"
+    return render_part(
+        "plot",
+        address=_data_address("png", png),
+        alt=alt,
+        caption=caption,
+        width=width // 2,
+        height=height // 2,
+        smallest=round(_SMALLEST_PLOT * width),
     )
 
 
-def gallery(pictures: Sequence[Picture]) -> str:
+def gallery(pictures: Sequence[Picture]) -> Markup:
     """Pictures, embedded as JPEG."""
-    figures = "\n".join(_picture(picture) for picture in pictures)
-    return f'<div class="gallery">\n{figures}\n</div>'
+    shown = []
+    for picture in pictures:
+        height, width = picture.image.shape[:2]
+        address = _data_address("jpeg", encode(picture.image, ".jpg"))
+        shown.append((picture, address, width, height, min(width, _SMALLEST_PICTURE)))
+    return render_part("gallery", pictures=shown)
 
 
-def _picture(picture: Picture) -> str:
-    height, width = picture.image.shape[:2]
-    smallest = min(width, _SMALLEST_PICTURE)
-    image = (
-        f'<img src="{_data_address("jpeg", _jpeg(picture.image))}" alt="{escape(picture.title)}" '
-        f'width="{width}" height="{height}" style="min-width:{smallest}px">'
-    )
-    return f"""<figure style="width:{width}px">
-{scroller(picture.title, image)}
-<figcaption><strong>{escape(picture.title)}</strong> {escape(picture.caption)}</figcaption>
-</figure>"""
-
-
-def descriptions(details: Mapping[str, str]) -> str:
+def descriptions(details: Mapping[str, str]) -> Markup:
     """Texts by what they describe; those of several lines keep them."""
-    entries = []
-    for label, text in details.items():
-        opening = '<dd class="lines">' if "\n" in text.strip() else "<dd>"
-        entries.append(f"<dt>{escape(label)}</dt>\n{opening}{escape(text)}</dd>")
-    return "<dl>\n" + "\n".join(entries) + "\n</dl>"
+    return render_part("descriptions", details=details)
 
 
-def _page(title: str, lead: str, sections: Mapping[str, str]) -> str:
-    anchors = {heading: heading.lower().replace(" ", "-") for heading in sections}
-    links = "\n".join(f'<a href="#{anchors[h]}">{h}</a>' for h in sections)
-    body = "\n".join(
-        f'<section id="{anchors[heading]}">\n<h2>{heading}</h2>\n{content}\n</section>'
-        for heading, content in sections.items()
-    )
-    return f"""<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta http-equiv="Content-Security-Policy" content="{_POLICY}">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta name="color-scheme" content="light dark">
-<title>{escape(title)}</title>
-<style>{STYLE}</style>
-</head>
-<body>
-<header>
-<h1>{escape(title)}</h1>
-<p class="lead">{escape(lead)}</p>
-<nav aria-label="Sections">
-{links}
-</nav>
-</header>
-<main>
-{body}
-</main>
-</body>
-</html>
-"""
-
-
-def _jpeg(image: NDArray[np.uint8]) -> bytes:
-    options = [
-        *(cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY),
-        *(cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444),
-    ]
-    done, content = cv2.imencode(".jpg", np.ascontiguousarray(image[:, :, ::-1]), options)
-    if not done:
-        raise ValueError(f"could not encode an image of shape {image.shape} as JPEG")
-    return content.tobytes()
+def join(parts: Sequence[Markup]) -> Markup:
+    """Parts one after the other."""
+    return Markup("\n").join(parts)
 
 
 def _data_address(kind: str, content: bytes) -> str:

@@ -1,0 +1,275 @@
+"""Experiments as data: what is trained with which configuration, and what the paper printed."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml  # type: ignore[import-untyped]
+
+from ...errors import unknown_name
+
+KINDS = ("pose", "video")
+
+NEUTRAL = (
+    "seed_everything",
+    "data.root",
+    "data.seed",
+    "data.loading.workers",
+    "trainer.default_root_dir",
+    "trainer.enable_model_summary",
+    "trainer.enable_progress_bar",
+    "trainer.log_every_n_steps",
+)
+"""What the result of a run with a given seed does not depend on."""
+
+_EXPERIMENT_KEYS = (
+    "title", "kind", "data", "paper", "metrics", "compared", "configs", "overrides", "seeds",
+    "runs",
+)  # fmt: skip
+_RUN_KEYS = ("name", "configs", "overrides", "seeds", "baseline", "paper")
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training with all its seeds.
+
+    Attributes
+    ----------
+    name : str
+        Unique within its experiment.
+    kind : {"pose", "video"}
+        Command that trains it: ``srl pose`` or ``srl video``.
+    configs : tuple of str
+        Configuration files, later ones win; relative to the current folder.
+    overrides : mapping
+        Single values by dotted keys, e.g. ``{"model.network.block_after": ["d1"]}``.
+    seeds : tuple of int
+        Seeds to train with.
+    baseline : str or None
+        Run of the same experiment to take the difference to.
+    paper : mapping
+        Metrics that the paper printed, in percent.
+    """
+
+    name: str
+    kind: str
+    configs: tuple[str, ...]
+    overrides: Mapping[str, Any]
+    seeds: tuple[int, ...]
+    baseline: str | None
+    paper: Mapping[str, float]
+
+    def configuration(self, extra: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """All configuration files merged, with the overrides and further ones applied.
+
+        Raises
+        ------
+        FileNotFoundError
+            If a configuration file is missing.
+        ValueError
+            If one is not a YAML mapping.
+        """
+        merged: dict[str, Any] = {}
+        for path in self.configs:
+            merged = _merged(merged, _read_mapping(Path(path)))
+        for key, value in {**self.overrides, **(extra or {})}.items():
+            for part in reversed(key.split(".")):
+                value = {part: value}
+            merged = _merged(merged, value)
+        return merged
+
+    def definition(self, extra: Mapping[str, Any] | None = None) -> str:
+        """SHA-256 of kind and merged configuration, without what is `NEUTRAL`.
+
+        Runs of different experiments that train the same have the same definition, so that their
+        results are shared.
+        """
+        values = _flat(self.configuration(extra))
+        kept = {key: value for key, value in values.items() if key not in NEUTRAL}
+        text = json.dumps({**kept, "kind": self.kind}, sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    def arguments(
+        self, seed: int, root: str | None = None, extra: Mapping[str, Any] | None = None
+    ) -> list[str]:
+        """Options for ``srl pose fit`` or ``srl video fit``."""
+        values = {**self.overrides, **({} if root is None else {"data.root": root})}
+        values |= {"seed_everything": seed, "data.seed": seed, **(extra or {})}
+        options = [part for path in self.configs for part in ("--config", path)]
+        for key, value in values.items():
+            text = value if isinstance(value, str) else json.dumps(value)
+            options += [f"--{key}", text]
+        return options
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """One table: runs that are compared with each other.
+
+    Attributes
+    ----------
+    name : str
+        Name of its file without suffix.
+    title : str
+        One line.
+    kind : {"pose", "video"}
+        Task.
+    data : str
+        A sentence: data and budget of our runs as they are defined.
+    paper : str or None
+        A sentence: where the printed numbers are from, with their data and budget.
+    metrics : tuple of str
+        Metrics to tabulate; differences are given for the first.
+    compared : str or None
+        Run to compare with each other one.
+    runs : tuple of Run
+        In the order of the table.
+    """
+
+    name: str
+    title: str
+    kind: str
+    data: str
+    paper: str | None
+    metrics: tuple[str, ...]
+    compared: str | None
+    runs: tuple[Run, ...]
+
+    def run(self, name: str) -> Run:
+        """Run of a name; ValueError, with the nearest name, if there is none."""
+        for run in self.runs:
+            if run.name == name:
+                return run
+        raise unknown_name(f"run of {self.name}", name, [run.name for run in self.runs])
+
+
+def experiment_names(folder: Path) -> list[str]:
+    """Names of the experiments that a folder defines.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such folder.
+    """
+    if not folder.is_dir():
+        raise FileNotFoundError(
+            f"no folder {folder} of experiments: run this command where configs/ is, or give "
+            "--experiments"
+        )
+    return sorted(path.stem for path in folder.glob("*.yaml"))
+
+
+def read_experiment(folder: Path, name: str) -> Experiment:
+    """Read the definition ``<folder>/<name>.yaml``.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such folder.
+    ValueError
+        If there is no such experiment (the nearest name is suggested) or the file is not a valid
+        definition; file and field are named.
+    """
+    names = experiment_names(folder)
+    if name not in names:
+        raise unknown_name("experiment", name, names)
+    path = folder / f"{name}.yaml"
+    content = _read_mapping(path)
+    _check_keys(path, "experiment", content, _EXPERIMENT_KEYS)
+    for key in ("title", "kind", "data", "metrics", "runs"):
+        if not content.get(key):
+            raise ValueError(f"{path}: {key} is missing")
+    if content["kind"] not in KINDS:
+        raise ValueError(f"{path}: kind must be one of {KINDS}, got {content['kind']!r}")
+    runs = tuple(_read_run(path, content, entry) for entry in content["runs"])
+    known = [run.name for run in runs]
+    if len(set(known)) != len(known):
+        raise ValueError(f"{path}: two runs have the same name: {known}")
+    for run in runs:
+        if run.baseline is not None and run.baseline not in known:
+            raise unknown_name(f"baseline of run {run.name} in {path}", run.baseline, known)
+    compared = content.get("compared")
+    if compared is not None and compared not in known:
+        raise unknown_name(f"compared run in {path}", compared, known)
+    return Experiment(
+        name=name,
+        title=content["title"],
+        kind=content["kind"],
+        data=content["data"],
+        paper=content.get("paper"),
+        metrics=tuple(content["metrics"]),
+        compared=compared,
+        runs=runs,
+    )
+
+
+def _read_run(path: Path, experiment: Mapping[str, Any], entry: Any) -> Run:
+    if not isinstance(entry, dict) or not isinstance(entry.get("name"), str):
+        raise ValueError(f"{path}: every run needs a name, got {entry!r}")
+    label = f"run {entry['name']}"
+    _check_keys(path, label, entry, _RUN_KEYS)
+    paper = entry.get("paper", {})
+    for metric in paper:
+        if metric not in experiment["metrics"]:
+            raise unknown_name(f"metric of {label} in {path}", metric, experiment["metrics"])
+    seeds = entry.get("seeds", experiment.get("seeds", [0]))
+    if not seeds or not all(isinstance(seed, int) for seed in seeds):
+        raise ValueError(f"{path}: {label}: seeds must be integers, got {seeds!r}")
+    return Run(
+        name=entry["name"],
+        kind=experiment["kind"],
+        configs=(*experiment.get("configs", []), *entry.get("configs", [])),
+        overrides={**experiment.get("overrides", {}), **entry.get("overrides", {})},
+        seeds=tuple(seeds),
+        baseline=entry.get("baseline"),
+        paper=paper,
+    )
+
+
+def selected_runs(experiment: Experiment, names: Sequence[str]) -> list[Run]:
+    """Runs of these names, or all if none is given."""
+    return [experiment.run(name) for name in names] if names else list(experiment.runs)
+
+
+def _check_keys(path: Path, label: str, content: Mapping[str, Any], known: Iterable[str]) -> None:
+    for key in content:
+        if key not in known:
+            raise unknown_name(f"key of {label} in {path}", key, known)
+
+
+def _read_mapping(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        raise FileNotFoundError(f"no configuration file {path}")
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except yaml.YAMLError as error:
+        raise ValueError(f"{path}: not valid YAML: {error}") from error
+    if not isinstance(content, dict):
+        raise ValueError(f"{path}: expected a mapping, got {type(content).__name__}")
+    return content
+
+
+def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Values by dotted keys."""
+    flat: dict[str, Any] = {}
+    for key, value in tree.items():
+        if isinstance(value, dict) and value:
+            flat |= _flat(value, f"{prefix}{key}.")
+        else:
+            flat[prefix + key] = value
+    return flat
+
+
+def _merged(base: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
+    result = dict(base)
+    for key, value in other.items():
+        if isinstance(value, dict):
+            old = result.get(key)
+            value = _merged(old if isinstance(old, dict) else {}, value)
+        result[key] = value
+    return result

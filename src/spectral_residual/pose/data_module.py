@@ -1,0 +1,315 @@
+"""Lightning data module for COCO-format keypoint data of any skeleton."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import lightning
+import torch
+from torch.utils.data import DataLoader
+
+from ..training.sampler import EpochSampler
+from .annotations import (
+    Instance,
+    KeypointAnnotations,
+    annotated_instances,
+    detected_instances,
+    read_annotations,
+)
+from .augment import AugmentConfig, PoseAugment
+from .dataset import KeypointDataset, OnBroken, Sample, image_instances, list_images
+from .skeleton import Skeleton
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Split:
+    """Where one part of the data lies, relative to the root folder.
+
+    Attributes
+    ----------
+    annotations : str
+        COCO keypoint file.
+    images : str
+        Folder of the images.
+    detections : str or None
+        Person detections in COCO's results format, used as boxes in place of the annotated
+        ones.
+    minimum_score : float
+        Detections with a lower score are left out.
+    """
+
+    annotations: str
+    images: str
+    detections: str | None = None
+    minimum_score: float = 0.0
+
+
+@dataclass(frozen=True)
+class Joints:
+    """What the annotation files do not say about the joints.
+
+    Attributes
+    ----------
+    sigmas : dict of str to float or None
+        OKS sigma of each joint. By default those of the file, or COCO's for COCO's joints.
+    flip_pairs : list of (str, str) or None
+        Joints that swap in a mirrored image. By default those of the file, COCO's, or those
+        whose names differ only in being left and right; an empty list says that there are none.
+    """
+
+    sigmas: dict[str, float] | None = None
+    flip_pairs: list[tuple[str, str]] | None = None
+
+
+@dataclass(frozen=True)
+class PredictSource:
+    """Images to predict on other than the validation split.
+
+    Attributes
+    ----------
+    images : str or None
+        Folder of images, each taken as one box. None predicts on the test or validation split.
+    """
+
+    images: str | None = None
+
+
+@dataclass(frozen=True)
+class Loading:
+    """How samples are loaded.
+
+    Attributes
+    ----------
+    batch_size : int
+        Samples per process and step.
+    workers : int
+        Loader processes; 0 loads in the main process.
+    max_broken_share : float
+        Training stops when more than this share of its instances has an unreadable image;
+        up to there they are replaced by others, named and counted.
+    """
+
+    batch_size: int = 32
+    workers: int = 2
+    max_broken_share: float = 0.05
+
+    def __post_init__(self) -> None:
+        if self.batch_size < 1 or self.workers < 0 or not 0 <= self.max_broken_share <= 1:
+            raise ValueError(
+                "data.loading: expected batch_size >= 1, workers >= 0 and max_broken_share in "
+                f"[0, 1], got {self}"
+            )
+
+
+class KeypointDataModule(lightning.LightningDataModule):
+    """COCO-format keypoint data: official layout by default, any skeleton.
+
+    Parameters
+    ----------
+    root : str
+        Folder that all other paths are relative to.
+    train, val : Split
+        Training and validation data; COCO 2017 by default.
+    test : Split, optional
+        Test data; the validation split by default.
+    predict : PredictSource
+        Images to predict on; the test or validation split by default.
+    input_size : (int, int)
+        Height and width (H, W) of the crops, multiples of the network's stride (32 for a whole
+        ResNet).
+    joints : Joints
+        Sigmas and flip pairs, where the files do not give them.
+    augment : AugmentConfig
+        Random scale, rotation and flip in training.
+    loading : Loading
+        Batch size and workers.
+    seed : int
+        Seed of shuffling and augmentation.
+
+    Attributes
+    ----------
+    skeleton : Skeleton
+        Joints of the data, read from the validation (or training) annotations.
+    """
+
+    def __init__(
+        self,
+        root: str,
+        train: Split = Split("annotations/person_keypoints_train2017.json", "train2017"),
+        val: Split = Split("annotations/person_keypoints_val2017.json", "val2017"),
+        test: Split | None = None,
+        predict: PredictSource = PredictSource(),
+        input_size: tuple[int, int] = (256, 192),
+        joints: Joints = Joints(),
+        augment: AugmentConfig = AugmentConfig(),
+        loading: Loading = Loading(),
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        self.root = Path(root)
+        if not self.root.is_dir():
+            raise FileNotFoundError(f"data.root: no folder {self.root}")
+        self.splits = {"train": train, "val": val, "test": test or val}
+        self.predict_source = predict
+        self.input_size = (int(input_size[0]), int(input_size[1]))
+        self.augment = augment
+        self.loading = loading
+        self.seed = seed
+        paths = [self.root / self.splits[name].annotations for name in ("val", "train")]
+        described = read_annotations(next((p for p in paths if p.is_file()), paths[0]))
+        self._category = described.category
+        self.skeleton = Skeleton.from_category(
+            described.category,
+            source=str(described.path),
+            sigmas=joints.sigmas,
+            flip_pairs=joints.flip_pairs,
+        )
+        stated = (joints.flip_pairs, described.category.get("flip_pairs"))
+        self._says_pairs = any(pairs is not None for pairs in stated)
+        self.datasets: dict[str, KeypointDataset] = {}
+
+    def check_mirroring(self, option: str) -> None:
+        """Raise ValueError if images are to be mirrored and it is not known which joints swap.
+
+        Parameters
+        ----------
+        option : str
+            The option that asks for mirrored images, for the message.
+        """
+        skeleton = self.skeleton
+        if not (skeleton.flip_pairs or self._says_pairs or skeleton.num_joints == 1):
+            raise ValueError(
+                f"data.joints.flip_pairs: {option} mirrors images, but none of the joints "
+                f"{list(skeleton.names)} is known to be the left or right one of two; expected "
+                "the pairs of names that swap, or [] if there are none"
+            )
+
+    def annotations(self, split: str) -> KeypointAnnotations:
+        """Annotation file of ``"train"``, ``"val"`` or ``"test"``, read once."""
+        return read_annotations(self.root / self.splits[split].annotations)
+
+    @property
+    def category_id(self) -> int:
+        """Id of the persons' category in the annotation files."""
+        return int(self._category["id"])
+
+    def setup(self, stage: str) -> None:
+        """Read the annotations of a stage and check that there is something in them."""
+        if stage == "fit":
+            if self.augment.flip_probability > 0:
+                self.check_mirroring("data.augment.flip_probability")
+            augment = PoseAugment(self.augment, self.skeleton)
+            self._add("train", self._annotated("train"), "replace", augment)
+        if stage in ("fit", "validate"):
+            self._add("val", self._evaluated("val"), "raise")
+        if stage == "test":
+            self._add("test", self._evaluated("test"), "raise")
+        if stage == "predict":
+            folder = self.predict_source.images
+            if folder is None:
+                instances = self._evaluated("test")
+            else:
+                instances = image_instances(list_images(folder), self.skeleton.num_joints)
+            self._add("predict", instances, "report")
+
+    def train_dataloader(self) -> DataLoader[Sample]:
+        """Shuffled, augmented batches; the last incomplete one is dropped."""
+        processes = self.trainer.world_size if self.trainer else 1
+        rank = self.trainer.global_rank if self.trainer else 0
+        dataset = self.datasets["train"]
+        if len(dataset) < processes * self.loading.batch_size:
+            raise ValueError(
+                f"data.loading.batch_size: {self.loading.batch_size} on {processes} process(es) "
+                f"is more than the {len(dataset)} training persons of "
+                f"{self.annotations('train').path}"
+            )
+        sampler = EpochSampler(
+            dataset, processes, rank, shuffle=True, seed=self.seed, drop_last=True
+        )
+        if self.trainer:
+            sampler.begin(self.trainer)
+        return self._loader(dataset, sampler=sampler, drop_last=True)
+
+    def val_dataloader(self) -> DataLoader[Sample]:
+        """Validation persons in order."""
+        return self._loader(self.datasets["val"])
+
+    def test_dataloader(self) -> DataLoader[Sample]:
+        """Test persons in order."""
+        return self._loader(self.datasets["test"])
+
+    def predict_dataloader(self) -> DataLoader[Sample]:
+        """Persons or images to predict on, in order."""
+        return self._loader(self.datasets["predict"])
+
+    def _folder(self, split: str) -> Path:
+        folder = self.root / self.splits[split].images
+        if not folder.is_dir():
+            raise FileNotFoundError(f"data.{split}.images: no folder {folder}")
+        return folder
+
+    def _checked(self, split: str) -> KeypointAnnotations:
+        annotations = self.annotations(split)
+        names = tuple(annotations.category["keypoints"])
+        if names != self.skeleton.names:
+            raise ValueError(
+                f"{annotations.path}: its {len(names)} joints {list(names)} are not the "
+                f"{self.skeleton.num_joints} joints of the other split {list(self.skeleton.names)}"
+            )
+        return annotations
+
+    def _annotated(self, split: str) -> list[Instance]:
+        annotations = self._checked(split)
+        instances = annotated_instances(annotations, self._folder(split))
+        log.info(
+            "%s: %d of %d annotated persons used", split, len(instances),
+            len(annotations.annotations),
+        )  # fmt: skip
+        return instances
+
+    def _evaluated(self, split: str) -> list[Instance]:
+        source = self.splits[split]
+        if source.detections is None:
+            return self._annotated(split)
+        return detected_instances(
+            self.root / source.detections,
+            self._checked(split),
+            self._folder(split),
+            source.minimum_score,
+        )
+
+    def _add(
+        self,
+        name: str,
+        instances: Sequence[Instance],
+        on_broken: OnBroken,
+        augment: PoseAugment | None = None,
+    ) -> None:
+        if not instances:
+            raise ValueError(f"the {name} data in {self.root} hold no person to use")
+        self.datasets[name] = KeypointDataset(
+            instances, self.input_size, augment, seed=self.seed, on_broken=on_broken
+        )
+
+    def _loader(self, dataset: KeypointDataset, **options: Any) -> DataLoader[Sample]:
+        workers = self.loading.workers
+        return DataLoader(
+            dataset,
+            batch_size=self.loading.batch_size,
+            num_workers=workers,
+            persistent_workers=workers > 0,
+            worker_init_fn=_single_threaded,
+            pin_memory=torch.cuda.is_available(),
+            **options,
+        )
+
+
+def _single_threaded(worker: int) -> None:
+    cv2.setNumThreads(0)

@@ -1,0 +1,50 @@
+"""Files that appear when they are complete."""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+@contextmanager
+def replacing(path: str | Path) -> Iterator[Path]:
+    """Give the name of a temporary file beside `path`, which takes its place at the end.
+
+    No reader sees half of it. After an error the temporary file is removed and what was at
+    `path` before stays.
+
+    Parameters
+    ----------
+    path : path
+        File to create or replace; missing parent folders are created.
+
+    Raises
+    ------
+    OSError
+        If the folder cannot be made or the file cannot be moved.
+    """
+    target = Path(path)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex}")
+    try:
+        yield temporary
+        os.replace(temporary, target)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_file(path: str | Path, content: str | bytes) -> Path:
+    """Write text (UTF-8) or bytes in one step; see `replacing`.
+
+    Returns
+    -------
+    Path
+        The file.
+    """
+    with replacing(path) as temporary:
+        data = content.encode(errors="replace") if isinstance(content, str) else content
+        temporary.write_bytes(data)
+    return Path(path)

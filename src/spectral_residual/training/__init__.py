@@ -1,0 +1,1 @@
+"""What all tasks share: trunk, optimiser groups, checkpoints, broken samples, speed, commands."""

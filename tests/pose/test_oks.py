@@ -1,0 +1,153 @@
+"""OKS, its suppression and rescoring against numbers worked out by hand and naive loops."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from spectral_residual.pose import oks
+from spectral_residual.pose.oks import oks_nms, rescore
+
+HALF_BODY = [0.026, *[0.025] * 2, *[0.035] * 2, *[0.079] * 2, *[0.072] * 2, *[0.062] * 2]
+COCO_SIGMAS = np.array([*HALF_BODY, *[0.107] * 2, *[0.087] * 2, *[0.089] * 2])
+
+
+def naive_oks(a, b, area_a, area_b, sigmas):
+    total = 0.0
+    for j, sigma in enumerate(sigmas):
+        squared = (a[j][0] - b[j][0]) ** 2 + (a[j][1] - b[j][1]) ** 2
+        total += math.exp(-squared / (2 * (2 * sigma) ** 2 * (area_a + area_b) / 2))
+    return total / len(sigmas)
+
+
+def naive_nms(poses, scores, areas, sigmas, threshold):
+    kept = []
+    for index in sorted(range(len(poses)), key=lambda i: -scores[i]):
+        similar = (naive_oks(poses[k], poses[index], areas[k], areas[index], sigmas) for k in kept)
+        if all(value <= threshold for value in similar):
+            kept.append(index)
+    return kept
+
+
+@pytest.mark.parametrize(("shift", "expected"), [(1, 0.993990), (5, 0.871155), (10, 0.646995)])
+@pytest.mark.parametrize("direction", [(1.0, 0.0), (0.6, -0.8)])
+def test_shift_of_all_joints(shift, expected, direction):
+    pose = np.random.default_rng(0).uniform(0, 100, (17, 2))
+    moved = pose + shift * np.array(direction)
+    assert oks(pose, moved[None], 1e4, [1e4], COCO_SIGMAS)[0] == pytest.approx(expected, abs=5e-7)
+
+
+def test_distance_of_the_nose_at_half_similarity():
+    nose, area = np.zeros((1, 2)), 1e4
+    value = oks(nose, [[[6.1225, 0.0]]], area, [area], [0.026])[0]
+    assert value == pytest.approx(0.5, abs=1e-5)
+
+
+@pytest.mark.parametrize("joints", [1, 14, 17])
+def test_equals_the_loop(joints):
+    rng = np.random.default_rng(joints)
+    sigmas = rng.uniform(0.02, 0.12, joints)
+    a = rng.uniform(0, 60, (joints, 2))
+    b = a + rng.normal(0, 12, (7, joints, 2))
+    areas = rng.uniform(200, 9000, 7)
+    got = oks(a, b, 3000.0, areas, sigmas)
+    expected = [naive_oks(a, b[m], 3000.0, areas[m], sigmas) for m in range(7)]
+    np.testing.assert_allclose(got, expected, rtol=1e-13)
+
+
+def test_no_others_and_no_area():
+    assert oks(np.zeros((3, 2)), np.zeros((0, 3, 2)), 1.0, [], [0.1] * 3).shape == (0,)
+    pose = np.zeros((2, 2))
+    got = oks(pose, [pose, pose + 1], 0.0, [0.0, 0.0], [0.1, 0.1])
+    np.testing.assert_array_equal(got, [1.0, 0.0])
+
+
+def test_nms_drops_duplicates_and_keeps_the_distant():
+    pose = np.random.default_rng(1).uniform(0, 100, (17, 2))
+    poses = np.stack([pose, pose + 300, pose, pose + 300])
+    scores = [0.5, 0.9, 0.8, 0.7]
+    assert oks_nms(poses, scores, [1e4] * 4, COCO_SIGMAS).tolist() == [1, 2]
+
+
+def test_nms_threshold_is_strict():
+    pose = np.random.default_rng(2).uniform(0, 100, (17, 2))
+    poses = np.stack([pose, pose + 2])
+    similarity = oks(poses[0], poses[1:], 1e4, [1e4], COCO_SIGMAS)[0]
+    assert 0.9 < similarity < 1
+    arguments = (poses, [1.0, 0.5], [1e4, 1e4], COCO_SIGMAS)
+    assert oks_nms(*arguments, threshold=similarity).tolist() == [0, 1]
+    assert oks_nms(*arguments, threshold=np.nextafter(similarity, 0)).tolist() == [0]
+
+
+def test_nms_is_greedy_not_transitive():
+    """The middle pose falls to the first and no longer stands against the last."""
+    pose = np.random.default_rng(3).uniform(0, 100, (17, 2))
+    poses = pose + np.array([0.0, 3.0, 6.0])[:, None, None] * np.array([1.0, 0.0])
+    areas = [1e4] * 3
+    assert oks(poses[0], poses[1:], 1e4, areas[1:], COCO_SIGMAS) == pytest.approx(
+        [0.95, 0.83], abs=0.02
+    )
+    assert oks_nms(poses, [3, 2, 1], areas, COCO_SIGMAS).tolist() == [0, 2]
+    assert oks_nms(poses, [2, 3, 1], areas, COCO_SIGMAS).tolist() == [1]
+
+
+@pytest.mark.parametrize("threshold", [0.3, 0.9])
+def test_nms_equals_the_loop(threshold):
+    rng = np.random.default_rng(4)
+    centres = rng.uniform(0, 400, (8, 14, 2))
+    poses = (centres[:, None] + rng.normal(0, 3, (8, 5, 14, 2))).reshape(40, 14, 2)
+    scores = rng.integers(0, 12, 40) / 12
+    areas = rng.uniform(2000, 9000, 40)
+    sigmas = rng.uniform(0.05, 0.1, 14)
+    expected = naive_nms(poses, scores, areas, sigmas, threshold)
+    assert 8 <= len(expected) < 40
+    assert oks_nms(poses, scores, areas, sigmas, threshold).tolist() == expected
+
+
+def test_nms_of_nothing():
+    kept = oks_nms(np.zeros((0, 17, 2)), [], [], COCO_SIGMAS)
+    assert kept.shape == (0,)
+    assert kept.dtype == np.int64
+
+
+def test_rescore():
+    joints = [[0.2, 0.3, 0.5], [0.1, 0.2, -1.0], [0.9, 0.9, 0.9]]
+    got = rescore([1.0, 0.7, 0.5], joints)
+    np.testing.assert_allclose(got, [0.4, 0.0, 0.45], rtol=1e-15)
+    assert rescore(np.zeros(0), np.zeros((0, 17))).shape == (0,)
+
+
+def test_rescore_of_another_threshold():
+    assert rescore([1.0], [[0.1, 0.6]], threshold=0.0)[0] == pytest.approx(0.35)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((np.zeros((3, 2)), np.zeros((1, 3, 2)), 1.0, [1.0], [0.1] * 2), "keypoints_a: got shape"),
+        ((np.zeros((3, 2)), np.zeros((1, 2, 2)), 1.0, [1.0], [0.1] * 3), "keypoints_b: got shape"),
+        ((np.zeros((3, 2)), np.zeros((1, 3, 2)), 1.0, [1.0] * 2, [0.1] * 3), "area_b: got shape"),
+        ((np.zeros((3, 2)), np.zeros((1, 3, 2)), -1.0, [1.0], [0.1] * 3), "area_a: got -1"),
+        ((np.zeros((3, 2)), np.zeros((1, 3, 2)), 1.0, [-2.0], [0.1] * 3), "area_b: got -2"),
+        (
+            (np.full((3, 2), np.nan), np.zeros((1, 3, 2)), 1.0, [1.0], [0.1] * 3),
+            "keypoints_a: got NaN",
+        ),
+        ((np.zeros((1, 2)), np.zeros((1, 1, 2)), 1.0, [1.0], [0.0]), "sigmas"),
+        ((np.zeros((0, 2)), np.zeros((1, 0, 2)), 1.0, [1.0], []), "sigmas"),
+    ],
+)
+def test_errors_of_oks(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        oks(*arguments)
+
+
+def test_errors_of_nms_and_rescore():
+    with pytest.raises(ValueError, match=r"scores: got shape \(1,\), expected \(2\)"):
+        oks_nms(np.zeros((2, 1, 2)), [1.0], [1.0, 1.0], [0.1])
+    with pytest.raises(ValueError, match="areas: got -1"):
+        oks_nms(np.zeros((1, 1, 2)), [1.0], [-1.0], [0.1])
+    with pytest.raises(ValueError, match="joint_scores: got shape"):
+        rescore([1.0, 2.0], [[1.0]])
