@@ -20,6 +20,7 @@ from ...report.figures import render
 
 _LEAST = 1e-4
 _COLUMNS = 4
+_BATCH = 8
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,7 +50,7 @@ class ReceptiveField:
 
 
 def effective_receptive_field(
-    model: nn.Module, images: Tensor, layer: str | None = None, batch_size: int = 8
+    model: nn.Module, images: Tensor, layer: str | None = None
 ) -> ReceptiveField:
     """Gradient of the sum of all channels at the centre of a map, over the input.
 
@@ -62,12 +63,11 @@ def effective_receptive_field(
     layer : str, optional
         Module whose output is looked at, as in ``model.named_modules()``; by default the
         network's output. It must be a map (N, C, h, w); its centre is (h // 2, w // 2).
-    batch_size : int
-        Images at a time.
 
     Returns
     -------
     ReceptiveField
+        Means over the images.
 
     Raises
     ------
@@ -85,7 +85,7 @@ def effective_receptive_field(
     energy = torch.zeros_like(absolute)
     try:
         with torch.enable_grad():
-            for batch in images.split(batch_size):
+            for batch in images.split(_BATCH):
                 pixels = batch.detach().clone().requires_grad_()
                 seen.clear()
                 model(pixels)
