@@ -183,6 +183,8 @@ def test_viz_refuses_what_does_not_fit(checkpoints, tmp_path):
     base = str(files["base"])
     with pytest.raises(ValueError, match="two checkpoints are called 'base'; write NAME=FILE"):
         main(["--ckpt", base, base, *options])
+    with pytest.raises(ValueError, match=r"--ckpt: got name 'a\\udcff', expected a printable one"):
+        main(["--ckpt", "a\udcff.ckpt", *options])
     with pytest.raises(ValueError, match=r"--ckpt base: a model for 64x64 .* data are 32x64"):
         main(["--ckpt", base, *options, "--data.input_size", "[32, 64]"])
     with pytest.raises(ValueError, match="--images must be positive, got 0"):

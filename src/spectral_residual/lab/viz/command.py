@@ -47,7 +47,7 @@ def viz(
     Raises
     ------
     ValueError
-        If two checkpoints have one name, or the number of images is not positive.
+        If two checkpoints have one name, a name is not printable, or `images` is not positive.
     """
     if images < 1:
         raise ValueError(f"--images must be positive, got {images}")
@@ -70,6 +70,8 @@ def _named(values: Sequence[str]) -> dict[str, str]:
     for value in values:
         name, equals, path = value.partition("=")
         key = name if equals else Path(value).stem
+        if not key.isprintable():  # OpenCV crashes on text that is not Unicode
+            raise ValueError(f"--ckpt: got name {key!r}, expected a printable one; write NAME=FILE")
         if key in named:
             raise ValueError(f"--ckpt: two checkpoints are called {key!r}; write NAME=FILE")
         named[key] = path if equals else value
