@@ -29,12 +29,8 @@ LEAD = (
 
 _METRICS = ("AP", "AP50", "AP75", "AR", "PCK")
 # Digits after the point by column.
-_DECIMALS = dict.fromkeys(_METRICS, 1) | {
-    "parameters (M)": 3,
-    "GFLOPs": 3,
-    "ms/image": 2,
-    "images/s": 1,
-}
+_COSTS = {"parameters (M)": 3, "GFLOPs": 3, "ms/image": 2, "images/s": 1}
+_DECIMALS = dict.fromkeys(_METRICS, 1) | _COSTS
 _UNKNOWN = "-"
 _MARKERS_PER_CURVE = 16
 _LEGEND_CHARACTERS = 140
@@ -150,13 +146,12 @@ def _texts(numbers: Sequence[float]) -> list[str]:
 def _differences(numbers: Sequence[float], reference: Sequence[float]) -> list[str]:
     """Signed differences, rounded after subtracting; empty where one is not known."""
     values = [a - b for a, b in zip(numbers, reference, strict=True)]
-    cells = []
-    for value, digits in zip(values, _texts([abs(value) for value in values]), strict=True):
-        if math.isnan(value):
-            cells.append("")
-        else:
-            cells.append(("±" if float(digits) == 0 else "+" if value > 0 else "−") + digits)
-    return cells
+    digits = _texts([abs(value) for value in values])
+    signs = ["−" if value < 0 else "+" for value in values]
+    return [
+        "" if text == _UNKNOWN else ("±" if float(text) == 0 else sign) + text
+        for sign, text in zip(signs, digits, strict=True)
+    ]
 
 
 def _percent(fraction: float) -> float:
@@ -165,19 +160,17 @@ def _percent(fraction: float) -> float:
 
 
 def _curves(runs: Sequence[Run]) -> Markup:
-    ends = "; ".join(_curve_ends(run) for run in runs)
+    ends = []
+    for run in runs:
+        loss = f"{run.losses[-1][1]:.3g}" if run.losses else _UNKNOWN
+        ap = _percent(run.validation[-1][1]) if run.validation else math.nan
+        ends.append(f"{run.name}: loss {loss}, AP {_UNKNOWN if math.isnan(ap) else f'{ap:.1f} %'}")
     return plot(
         loss_figure(runs),
-        f"Two line charts: training loss and validation AP. Last values: {ends}.",
+        f"Two line charts: training loss and validation AP. Last values: {'; '.join(ends)}.",
         "Training loss on a logarithmic scale (left) and AP on the validation images in percent "
         "(right).",
     )
-
-
-def _curve_ends(run: Run) -> str:
-    loss = f"{run.losses[-1][1]:.3g}" if run.losses else _UNKNOWN
-    ap = _percent(run.validation[-1][1]) if run.validation else math.nan
-    return f"{run.name}: loss {loss}, AP {_UNKNOWN if math.isnan(ap) else f'{ap:.1f} %'}"
 
 
 def loss_figure(runs: Sequence[Run]) -> bytes:

@@ -61,7 +61,7 @@ def viz(
         return 0
     print(f"share of the gradient energy outside the central 25 % of the image, {images} persons\n")
     rows = [[name, f"{100 * share['energy_outside']:.1f} %"] for name, share in shares.items()]
-    print(format_table(["network", "outside"], rows), *files, sep="\n")
+    print(format_table(["network", "outside"], rows), "", *files, sep="\n")
     return 0
 
 

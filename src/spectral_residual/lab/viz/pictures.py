@@ -50,11 +50,8 @@ class Views:
     pictures: dict[str, bytes]
 
     def shares(self) -> dict[str, dict[str, float]]:
-        """Shares of gradient energy and absolute gradient outside the central 25 %, by name."""
-        return {
-            name: {"energy_outside": f.energy_outside, "absolute_outside": f.absolute_outside}
-            for name, f in self.fields.items()
-        }
+        """`ReceptiveField.shares` by name of the network."""
+        return {name: field.shares() for name, field in self.fields.items()}
 
     def write(self, folder: Path) -> list[Path]:
         """Write the pictures into a folder, which is created; the files."""

@@ -38,15 +38,12 @@ class ReceptiveField:
     absolute: NDArray[np.float64]
     energy: NDArray[np.float64]
 
-    @property
-    def energy_outside(self) -> float:
-        """Share of the energy outside the central 25 % of the image."""
-        return _share_outside(self.energy)
-
-    @property
-    def absolute_outside(self) -> float:
-        """Share of the absolute gradient outside the central 25 % of the image."""
-        return _share_outside(self.absolute)
+    def shares(self) -> dict[str, float]:
+        """Shares outside the central 25 % of the image, of energy and of absolute gradient."""
+        return {
+            "energy_outside": _share_outside(self.energy),
+            "absolute_outside": _share_outside(self.absolute),
+        }
 
 
 def effective_receptive_field(
@@ -132,7 +129,7 @@ def receptive_field_figure(fields: Mapping[str, ReceptiveField]) -> bytes:
         frame.set(fill=False, edgecolor="white", linestyle="--")
         axes.add_patch(frame)
         axes.set_title(name, fontsize=12, parse_math=False)
-        axes.set_xlabel(f"outside: {100 * field.energy_outside:.1f} % of the energy")
+        axes.set_xlabel(f"outside: {100 * _share_outside(field.energy):.1f} % of the energy")
         axes.set_xticks([])
         axes.set_yticks([])
     bar = figure.colorbar(image, ax=list(panels), shrink=0.8)
