@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from spectral_residual.pose.augment import AugmentConfig, PoseAugment
-from spectral_residual.pose.geometry import apply_affine, compose, crop_matrix, flip_matrix, warp
+from spectral_residual.pose.geometry import apply_affine, crop_matrix, mirror_first, warp
 from spectral_residual.pose.skeleton import COCO, Skeleton
 
 STILL = AugmentConfig(scale=0.0, rotation_probability=0.0, flip_probability=0.0)
@@ -147,7 +147,7 @@ def test_one_warp_brings_the_image_landmark_to_the_mapped_joint(seed):
     yy, xx = np.mgrid[:160, :WIDTH]
     image = 240 * np.exp(-((xx - 85.3) ** 2 + (yy - 66.8) ** 2) / 18)
     crop = crop_matrix(got.center, got.size, got.rotation_deg, hw)
-    matrix = compose(crop, flip_matrix(WIDTH)) if got.flipped else crop
+    matrix = mirror_first(crop, WIDTH) if got.flipped else crop
     out = warp(image.round().astype(np.uint8), matrix, hw).astype(np.float64)
     yy, xx = np.mgrid[: hw[0], : hw[1]]
     landmark = np.array([(xx * out).sum(), (yy * out).sum()]) / out.sum()

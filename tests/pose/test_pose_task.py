@@ -24,7 +24,8 @@ from spectral_residual.pose.data_module import (
 )
 from spectral_residual.pose.heatmap import keypoint_mse
 from spectral_residual.pose.network import PoseNetwork, load_pose_network
-from spectral_residual.pose.results import PoseCollector, rescored_poses
+from spectral_residual.pose.oks import rescored_poses
+from spectral_residual.pose.results import PoseCollector
 from spectral_residual.pose.task import PoseEvaluation, PoseTask
 from spectral_residual.training.optim import parameter_groups
 

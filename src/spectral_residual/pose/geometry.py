@@ -10,7 +10,6 @@ to (W / 2, H / 2) of the crop.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from typing import Any
 
 import cv2
@@ -172,57 +171,28 @@ def crop_matrix(
     )
 
 
-def flip_matrix(image_width: int) -> NDArray[np.float64]:
-    """Build the mirror x -> image_width - 1 - x, a (2, 3) float64 affine map."""
-    return np.array([[-1.0, 0.0, image_width - 1.0], [0.0, 1.0, 0.0]])
-
-
-def compose(outer: ArrayLike, inner: ArrayLike) -> NDArray[np.float64]:
-    """Build the affine map p -> outer(inner(p)): `inner` acts first.
-
-    Parameters
-    ----------
-    outer, inner : array-like of shape (2, 3)
-        Affine maps.
-
-    Returns
-    -------
-    float64 array of shape (2, 3)
-
-    Raises
-    ------
-    ValueError
-        If a shape is not (2, 3).
-    """
-    a, b = _affine(outer), _affine(inner)
-    product = a[:, :2] @ b
-    product[:, 2] += a[:, 2]
-    return product
-
-
-def invert_affine(matrix: ArrayLike) -> NDArray[np.float64]:
-    """Invert an affine map.
+def mirror_first(matrix: ArrayLike, image_width: int) -> NDArray[np.float64]:
+    """Compose a map with the mirror x -> image_width - 1 - x of the image, which acts first.
 
     Parameters
     ----------
     matrix : array-like of shape (2, 3)
-        Affine map.
+        Map from pixels of the mirrored image.
+    image_width : int
+        Width of the image in pixels.
 
     Returns
     -------
     float64 array of shape (2, 3)
+        Map from pixels of the image as it is.
 
     Raises
     ------
     ValueError
-        If the shape is not (2, 3) or the map has no inverse.
+        If the shape is not (2, 3).
     """
-    affine = _affine(matrix)
-    try:
-        inverse = np.linalg.inv(affine[:, :2])
-    except np.linalg.LinAlgError as error:
-        raise ValueError(f"got {affine.tolist()}, expected an invertible affine map") from error
-    return np.concatenate([inverse, -inverse @ affine[:, 2:]], axis=1)
+    x, y, shift = _affine(matrix).T
+    return np.stack([-x, y, (image_width - 1) * x + shift], axis=1)
 
 
 def apply_affine(points: ArrayLike, matrix: ArrayLike) -> NDArray[np.float64]:
@@ -280,51 +250,5 @@ def warp(image: NDArray[Any], matrix: ArrayLike, output_hw: tuple[int, int]) -> 
     if image.ndim not in (2, 3) or 0 in image.shape:
         raise ValueError(f"image: got shape {image.shape}, expected (H, W) or (H, W, C)")
     height, width = output_hw
-    warped = cv2.warpAffine(
-        image,
-        _affine(matrix),
-        (width, height),
-        flags=cv2.INTER_LINEAR,
-        borderMode=cv2.BORDER_CONSTANT,
-        borderValue=0,
-    )
+    warped = cv2.warpAffine(image, _affine(matrix), (width, height), flags=cv2.INTER_LINEAR)
     return np.asarray(warped, dtype=np.uint8).reshape(height, width, *image.shape[2:])
-
-
-def heatmap_to_image(
-    coords: ArrayLike, center: ArrayLike, size: ArrayLike, heatmap_hw: Sequence[int]
-) -> NDArray[np.float64]:
-    """Map heatmap coordinates back to the image, the inverse of an unrotated crop.
-
-    A point q maps to center + (q - (W / 2, H / 2)) * size[0] / W. Leading axes broadcast.
-
-    Parameters
-    ----------
-    coords : array-like of shape (..., K, 2)
-        x, y in heatmap pixels.
-    center : array-like of shape (..., 2)
-        Centre of each crop in image pixels.
-    size : array-like of shape (..., 2)
-        Padded width and height of each crop in image pixels.
-    heatmap_hw : (int, int)
-        Height H and width W of the heatmap.
-
-    Returns
-    -------
-    float64 array of shape (..., K, 2)
-        x, y in image pixels.
-
-    Raises
-    ------
-    ValueError
-        If the shapes do not belong together.
-    """
-    q, c, padded = (np.asarray(value, dtype=np.float64) for value in (coords, center, size))
-    if q.ndim < 2 or any(value.ndim < 1 or value.shape[-1] != 2 for value in (q, c, padded)):
-        raise ValueError(
-            f"got coords {q.shape}, center {c.shape}, size {padded.shape}; "
-            "expected (..., K, 2), (..., 2), (..., 2)"
-        )
-    height, width = heatmap_hw
-    scale = padded[..., None, :1] / width
-    return np.asarray(c[..., None, :] + (q - np.array([width / 2, height / 2])) * scale)

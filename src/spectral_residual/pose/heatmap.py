@@ -75,10 +75,7 @@ class HeatmapCodec:
     def __post_init__(self) -> None:
         _check_size("input_size", self.input_size)
         _check_size("heatmap_size", self.heatmap_size)
-        if self.input_size != (
-            self.stride * self.heatmap_size[0],
-            self.stride * self.heatmap_size[1],
-        ):
+        if self.input_size != tuple(self.stride * side for side in self.heatmap_size):
             raise ValueError(
                 f"got input_size {self.input_size} and heatmap_size {self.heatmap_size}, expected "
                 "both sides of the input to be the same integer multiple of the heatmap's"
@@ -189,13 +186,46 @@ class HeatmapCodec:
         """Scale points from heatmap pixels to crop pixels: times `stride`, any shape."""
         return coords * self.stride
 
+    def to_image(self, coords: Tensor, center: Tensor, size: Tensor) -> Tensor:
+        """Map points from heatmap pixels to image pixels, the inverse of an unrotated crop.
 
-def flip_heatmaps(heatmaps: Tensor, flip_permutation: Sequence[int], shift: bool = True) -> Tensor:
+        Point q of the crop maps to center + (q - (W / 2, H / 2)) size[0] / W; see
+        `geometry.crop_matrix`.
+
+        Parameters
+        ----------
+        coords : tensor of shape (N, K, 2)
+            x, y in heatmap pixels.
+        center, size : tensor of shape (N, 2)
+            Centre (x, y) and padded size (width, height) of each crop in image pixels.
+
+        Returns
+        -------
+        tensor of shape (N, K, 2)
+            x, y in image pixels, in the dtype and on the device of `size`.
+
+        Raises
+        ------
+        ValueError
+            If a shape is wrong.
+        """
+        expected = (len(coords), 2)
+        if coords.ndim != 3 or not coords.shape[::2] == center.shape == size.shape == expected:
+            raise ValueError(
+                f"got coords {tuple(coords.shape)}, center {tuple(center.shape)}, "
+                f"size {tuple(size.shape)}; expected (N, K, 2), (N, 2), (N, 2)"
+            )
+        crop = size.new_tensor(self.input_size[::-1])
+        scale = size[:, None, :1] / crop[0]
+        return center[:, None] + (self.to_crop(coords).to(size) - crop / 2) * scale
+
+
+def flip_heatmaps(heatmaps: Tensor, flip_permutation: Sequence[int]) -> Tensor:
     """Bring the heatmaps of a mirrored crop back to the crop's own frame.
 
     The maps are mirrored on x and the channels of each left/right pair exchanged. Since heatmap
     pixel q lies at crop pixel 4 q, the result of a stride-4 network is 3/4 pixel too far left;
-    `shift` moves it right by one column (the first column keeps its value).
+    it is moved right by one column (the first column keeps its value).
 
     Parameters
     ----------
@@ -203,8 +233,6 @@ def flip_heatmaps(heatmaps: Tensor, flip_permutation: Sequence[int], shift: bool
         Output for the mirrored crops.
     flip_permutation : sequence of int
         K indices, `Skeleton.flip_permutation`.
-    shift : bool
-        Whether to move by one column.
 
     Returns
     -------
@@ -222,7 +250,7 @@ def flip_heatmaps(heatmaps: Tensor, flip_permutation: Sequence[int], shift: bool
             "expected (N, K, H, W) and a permutation of 0 .. K - 1"
         )
     flipped = heatmaps[:, list(flip_permutation)].flip(-1)
-    return torch.cat([flipped[..., :1], flipped[..., :-1]], dim=-1) if shift else flipped
+    return torch.cat([flipped[..., :1], flipped[..., :-1]], dim=-1)
 
 
 def keypoint_mse(pred: Tensor, target: Tensor, weights: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Object keypoint similarity (OKS) between predicted poses, and what is built on it.
+"""Object keypoint similarity (OKS) between predicted poses, and the scores of instances.
 
 The similarity, the suppression of duplicates and the rescoring of instances follow the
 top-down COCO protocol of Xiao, Wu and Wei, "Simple Baselines for Human Pose Estimation and
@@ -7,12 +7,17 @@ Tracking", ECCV 2018. Coordinates are pixels, x right, y down; areas are square 
 
 from __future__ import annotations
 
+from collections import defaultdict
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 Floats = NDArray[np.float64]
+
+Poses = dict[str, NDArray[Any]]
+"""Predicted poses by field, the first axis being the poses; see `rescored_poses`."""
 
 
 def _array(name: str, value: ArrayLike, shape: tuple[int | None, ...]) -> Floats:
@@ -53,65 +58,36 @@ def check_sigmas(sigmas: ArrayLike) -> Floats:
     return checked
 
 
-def _check_areas(name: str, areas: Floats) -> None:
-    if (areas < 0).any():
-        raise ValueError(f"{name}: got {areas.min()}, expected areas of at least 0")
-
-
-def _similarity(a: Floats, b: Floats, area_a: Any, area_b: Floats, sigmas: Floats) -> Floats:
-    squared = ((b - a) ** 2).sum(axis=-1)
-    # The spacing keeps two poses of zero area defined; COCO's own evaluation adds the same.
-    area = (area_a + area_b) / 2 + np.spacing(1.0)
-    similarity: Floats = np.exp(-squared / (2 * (2 * sigmas) ** 2 * area[:, None])).mean(axis=-1)
-    return similarity
-
-
-def oks(
-    keypoints_a: ArrayLike,
-    keypoints_b: ArrayLike,
-    area_a: float,
-    area_b: ArrayLike,
-    sigmas: ArrayLike,
-) -> Floats:
+def oks(pose: Floats, others: Floats, area: float, areas: Floats, sigmas: Floats) -> Floats:
     """Similarity of one predicted pose to M others.
 
     It is the mean over all joints, visible or not, of
-    ``exp(-d_j**2 / (2 * (2 * sigma_j)**2 * (area_a + area_b) / 2))`` with ``d_j`` the distance
-    between the two positions of joint j.
+    ``exp(-d_j**2 / (2 * (2 * sigma_j)**2 * area_m))`` with ``d_j`` the distance between the two
+    positions of joint j and ``area_m`` the mean of the two areas.
 
     Parameters
     ----------
-    keypoints_a : array_like, shape (K, 2)
+    pose : ndarray, shape (K, 2)
         One pose, [x, y] in pixels.
-    keypoints_b : array_like, shape (M, K, 2)
+    others : ndarray, shape (M, K, 2)
         The others; M may be 0.
-    area_a : float
+    area : float
         Area of the one, square pixels, at least 0. Top-down methods take that of the padded box.
-    area_b : array_like, shape (M,)
+    areas : ndarray, shape (M,)
         Areas of the others, square pixels, at least 0.
-    sigmas : array_like, shape (K,)
+    sigmas : ndarray, shape (K,)
         Standard deviation of every joint as a fraction of the object's scale.
 
     Returns
     -------
     ndarray, shape (M,), float64
         Similarities in [0, 1]; 1 where two poses coincide.
-
-    Raises
-    ------
-    ValueError
-        For shapes that do not fit, values that are not finite, negative areas, or sigmas that
-        are not positive.
     """
-    deviations = check_sigmas(sigmas)
-    joints = len(deviations)
-    a = _array("keypoints_a", keypoints_a, (joints, 2))
-    b = _array("keypoints_b", keypoints_b, (None, joints, 2))
-    one = _array("area_a", area_a, ())
-    others = _array("area_b", area_b, (len(b),))
-    _check_areas("area_a", one)
-    _check_areas("area_b", others)
-    return _similarity(a, b, one, others, deviations)
+    squared = ((others - pose) ** 2).sum(axis=-1)
+    # The spacing keeps two poses of zero area defined; COCO's own evaluation adds the same.
+    mean = (area + areas) / 2 + np.spacing(1.0)
+    similarity: Floats = np.exp(-squared / (2 * (2 * sigmas) ** 2 * mean[:, None])).mean(axis=-1)
+    return similarity
 
 
 def oks_nms(
@@ -147,21 +123,21 @@ def oks_nms(
     Raises
     ------
     ValueError
-        As :func:`oks`.
+        For shapes that do not fit, values that are not finite, negative areas, or sigmas that
+        are not positive.
     """
     deviations = check_sigmas(sigmas)
     poses = _array("keypoints", keypoints, (None, len(deviations), 2))
     ranks = _array("scores", scores, (len(poses),))
     sizes = _array("areas", areas, (len(poses),))
-    _check_areas("areas", sizes)
+    if (sizes < 0).any():
+        raise ValueError(f"areas: got {sizes.min()}, expected areas of at least 0")
     remaining = np.argsort(-ranks, kind="stable")
     kept = []
     while remaining.size:
         best, remaining = remaining[0], remaining[1:]
         kept.append(best)
-        similarity = _similarity(
-            poses[best], poses[remaining], sizes[best], sizes[remaining], deviations
-        )
+        similarity = oks(poses[best], poses[remaining], sizes[best], sizes[remaining], deviations)
         remaining = remaining[similarity <= threshold]
     return np.asarray(kept, dtype=np.int64)
 
@@ -194,3 +170,40 @@ def rescore(box_scores: ArrayLike, joint_scores: ArrayLike, threshold: float = 0
     total = np.where(counted, joints, 0.0).sum(axis=1)
     mean: Floats = total / np.maximum(counted.sum(axis=1), 1)
     return boxes * mean
+
+
+def rescored_poses(
+    poses: Poses, sigmas: Sequence[float], joint_threshold: float, nms_threshold: float
+) -> Poses:
+    """Score each pose by its joints and suppress near-duplicates within each image.
+
+    Parameters
+    ----------
+    poses : dict of ndarray
+        M poses: ``index`` (M,) of their instances, ``image_id`` (M,), ``keypoints`` (M, K, 2) in
+        image pixels, ``joint_scores`` (M, K), ``box_score`` (M,), ``area`` (M,) of the padded
+        boxes in square pixels, ``broken`` (M,), the index of the instance if its image was
+        unreadable, otherwise -1.
+    sigmas : sequence of float
+        OKS sigmas of the K joints.
+    joint_threshold : float
+        Joints with a higher score count in the mean that multiplies the box score.
+    nms_threshold : float
+        Poses with a higher OKS to a better one in the same image are dropped; 1 keeps all.
+
+    Returns
+    -------
+    dict of ndarray
+        The remaining poses, without those of unreadable images, with the further field ``score``.
+    """
+    poses = {name: values[poses["broken"] < 0] for name, values in poses.items()}
+    poses["score"] = rescore(poses["box_score"], poses["joint_scores"], joint_threshold)
+    by_image: dict[int, list[int]] = defaultdict(list)
+    for row, image_id in enumerate(poses["image_id"].tolist()):
+        by_image[image_id].append(row)
+    kept: list[int] = []
+    for rows in by_image.values():
+        points, scores, areas = (poses[name][rows] for name in ("keypoints", "score", "area"))
+        kept += [rows[i] for i in oks_nms(points, scores, areas, sigmas, nms_threshold)]
+    order = np.asarray(sorted(kept), dtype=np.int64)
+    return {name: values[order] for name, values in poses.items()}

@@ -18,14 +18,15 @@ from torch.optim import Adam
 
 from ..training.broken import BrokenSamples
 from ..training.optim import ParameterOptions, build_optimizer, with_schedule
-from .coco import evaluate_keypoints, format_table, write_results
+from .coco import coco_results, evaluate_keypoints, metrics_table, write_results
 from .data_module import KeypointDataModule
-from .dataset import normalise
+from .dataset import normalise, report_broken
+from .drawing import write_overlays
 from .heatmap import HeatmapCodec, default_sigma, flip_heatmaps, keypoint_mse
 from .network import CHECKPOINT_KEY, PoseNetwork, build_network, check_same_network
-from .output import report_broken, write_overlays
+from .oks import Poses, rescored_poses
 from .pck import pck
-from .results import PoseCollector, Poses, coco_results, rescored_poses
+from .results import PoseCollector
 from .simple_baseline import HEATMAP_STRIDE
 from .skeleton import COCO, Skeleton
 
@@ -223,7 +224,7 @@ class PoseTask(lightning.LightningModule):
         folder = self._folder() / "predictions"
         if self.trainer.is_global_zero:
             data = self._data()
-            report_broken(poses, data.datasets["predict"])
+            report_broken(data.datasets["predict"], poses["broken"])
             poses = self._rescore(poses)
             write_results(folder / "results.json", coco_results(poses, data.category_id))
             count = write_overlays(
@@ -270,14 +271,13 @@ class PoseTask(lightning.LightningModule):
         instances = [self._data().datasets[split].instances[i] for i in poses["index"]]
         height, width = self.input_size
         diagonal = np.sqrt(poses["area"] * (height / width + width / height))
-        result = pck(
+        return pck(
             torch.from_numpy(poses["keypoints"]),
             torch.from_numpy(np.stack([i.joints for i in instances])).double(),
             torch.from_numpy(np.stack([i.visible for i in instances])),
             torch.from_numpy(diagonal),
             self.evaluation.pck_threshold,
         )
-        return float(result["pck"])
 
     def _rescore(self, poses: Poses) -> Poses:
         return rescored_poses(
@@ -304,7 +304,7 @@ class PoseTask(lightning.LightningModule):
             write_results(path, entries)
             metrics = path.with_name(f"metrics_{split}.json")
             metrics.write_text(json.dumps(self.metrics, indent=1) + "\n")
-            print(format_table({str(annotations.path): coco}))
+            print(metrics_table({str(annotations.path): coco}))
             if "PCK" in self.metrics:
                 threshold = self.evaluation.pck_threshold
                 print(f"PCK@{threshold:g} of the diagonal: {100 * self.metrics['PCK']:.1f} %")
