@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,7 +16,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from .annotations import Instance
-from .augment import PoseAugment
+from .augment import PoseAugment, View
 from .geometry import apply_affine, box_to_center_size, crop_matrix, mirror_first, warp
 
 Sample = dict[str, Any]
@@ -149,37 +150,39 @@ class KeypointDataset(Dataset[Sample]):
         )
 
     def _crop(self, index: int, rng: np.random.Generator, broken: int) -> Sample:
-        instance, aspect = self.instances[index], self.input_size[1] / self.input_size[0]
+        instance = self.instances[index]
         image = read_image(instance.file, instance.image_size)
-        width = image.shape[1]
-        center, size = box_to_center_size(instance.box, aspect)
-        joints, visible = instance.joints, instance.visible
-        if self.augment is None:
-            matrix = of_pixels = crop_matrix(center, size, 0.0, self.input_size)
-        else:
-            view = self.augment(center, size, joints, visible, width, aspect, rng)
-            center, size, joints, visible = view.center, view.size, view.joints, view.visible
-            matrix = crop_matrix(center, size, view.rotation_deg, self.input_size)
-            of_pixels = mirror_first(matrix, width) if view.flipped else matrix
-        crop = warp(image, of_pixels, self.input_size)[:, :, ::-1]
-        points = apply_affine(joints, matrix).astype(np.float32)
-        return self._sample(index, broken, crop, points, visible, center, size)
+        width, view = image.shape[1], self._view(instance)
+        if self.augment is not None:
+            view = self.augment(view, width, self._aspect, rng)
+        matrix = crop_matrix(view.center, view.size, view.rotation_deg, self.input_size)
+        of_image = mirror_first(matrix, width) if view.flipped else matrix
+        crop = np.ascontiguousarray(warp(image, of_image, self.input_size)[:, :, ::-1])
+        joints = apply_affine(view.joints, matrix)
+        return self._sample(index, crop, replace(view, joints=joints), broken)
 
     def _black(self, index: int) -> Sample:
-        instance, aspect = self.instances[index], self.input_size[1] / self.input_size[0]
         crop = np.zeros((*self.input_size, 3), dtype=np.uint8)
-        nothing = np.zeros((len(instance.joints), 2), dtype=np.float32)
-        box = box_to_center_size(instance.box, aspect)
-        return self._sample(index, index, crop, nothing, nothing[:, 0], *box)
+        view = self._view(self.instances[index])
+        nothing = replace(view, joints=0 * view.joints, visible=0 * view.visible)
+        return self._sample(index, crop, nothing, broken=index)
 
-    def _sample(self, index: int, broken: int, *arrays: NDArray[Any]) -> Sample:
-        names = ("image", "joints", "visible", "center", "size")
+    @property
+    def _aspect(self) -> float:
+        return self.input_size[1] / self.input_size[0]
+
+    def _view(self, instance: Instance) -> View:
+        center, size = box_to_center_size(instance.box, self._aspect)
+        return View(center, size, instance.joints, instance.visible)
+
+    def _sample(self, index: int, crop: NDArray[np.uint8], view: View, broken: int) -> Sample:
         instance = self.instances[index]
         return {
-            **{
-                name: torch.from_numpy(np.ascontiguousarray(array))
-                for name, array in zip(names, arrays, strict=True)
-            },
+            "image": torch.from_numpy(crop),
+            "joints": torch.from_numpy(view.joints.astype(np.float32)),
+            "visible": torch.from_numpy(view.visible.astype(np.float32)),
+            "center": torch.from_numpy(view.center),
+            "size": torch.from_numpy(view.size),
             "index": torch.tensor(index),
             "image_id": torch.tensor(instance.image_id),
             "score": torch.tensor(instance.score, dtype=torch.float64),

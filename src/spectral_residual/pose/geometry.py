@@ -16,6 +16,8 @@ import cv2
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+_PADDING = 1.25
+
 
 def _vector(name: str, value: ArrayLike, length: int) -> NDArray[np.float64]:
     vector = np.asarray(value, dtype=np.float64)
@@ -93,9 +95,11 @@ def fit_aspect(size: ArrayLike, aspect: float) -> NDArray[np.float64]:
 
 
 def box_to_center_size(
-    box_xywh: ArrayLike, aspect: float, padding: float = 1.25
+    box_xywh: ArrayLike, aspect: float
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Turn a box into the centre and the padded size of its crop.
+
+    Both sides are multiplied by 1.25 after the aspect is set.
 
     Parameters
     ----------
@@ -103,8 +107,6 @@ def box_to_center_size(
         Left, top, width, height in image pixels.
     aspect : float
         Width / height of the network's input.
-    padding : float
-        Factor on both sides after the aspect is set, positive.
 
     Returns
     -------
@@ -119,9 +121,7 @@ def box_to_center_size(
         If the box has no extent, or a number is out of its range.
     """
     x, y, w, h = _vector("box_xywh", box_xywh, 4)
-    if not (math.isfinite(padding) and padding > 0):
-        raise ValueError(f"padding: got {padding}, expected a positive factor")
-    return np.array([x + w / 2, y + h / 2]), fit_aspect((w, h), aspect) * padding
+    return np.array([x + w / 2, y + h / 2]), fit_aspect((w, h), aspect) * _PADDING
 
 
 def crop_matrix(
