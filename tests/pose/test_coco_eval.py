@@ -224,7 +224,8 @@ def test_duplicates_cost_and_suppression_restores(real_annotations):
         entries = [entry for entry in doubled if entry["image_id"] == image]
         poses = np.array([entry["keypoints"] for entry in entries]).reshape(-1, 17, 3)[..., :2]
         areas = np.ptp(poses, axis=1).prod(axis=1)
-        chosen = oks_nms(poses, [entry["score"] for entry in entries], areas, COCO_SIGMAS)
+        of_image = np.array([entry["score"] for entry in entries])
+        chosen = oks_nms(poses, of_image, areas, np.array(COCO_SIGMAS), 0.9)
         kept += [entries[index] for index in chosen]
     assert len(kept) == len(results)
     assert set(evaluate_keypoints(annotations, kept, COCO_SIGMAS).values()) == {1.0}
@@ -317,7 +318,7 @@ def test_results_entries():
 def test_results_entries_errors():
     with pytest.raises(ValueError, match=r"keypoints: got shape \(2, 3\), expected \(M, K, 2\)"):
         results_entries([1], np.zeros((2, 3)), np.zeros((1, 3)), [1.0])
-    with pytest.raises(ValueError, match=r"image_id: got shape \(1,\), expected \(2,\)"):
+    with pytest.raises(ValueError, match=r"image_id: got shape \(1,\), expected \(2\)"):
         results_entries([1], np.zeros((2, 3, 2)), np.zeros((2, 3)), [1.0, 1.0])
     with pytest.raises(ValueError, match="joint_scores: got shape"):
         results_entries([1], np.zeros((1, 3, 2)), np.zeros((1, 2)), [1.0])

@@ -86,7 +86,7 @@ def test_nothing_visible_is_nan_and_needs_no_length():
         ({0: torch.zeros(2, 6)}, r"predicted: got shape \(2, 6\), expected \(N, K, 2\)"),
         ({1: torch.zeros(2, 4, 2)}, r"target: got shape \(2, 4, 2\), expected \(2, 3, 2\)"),
         ({2: torch.ones(2, 3, 1)}, r"visible: got shape \(2, 3, 1\), expected \(2, 3\)"),
-        ({3: torch.ones(3)}, r"reference_length: got shape \(3,\), expected \(2,\)"),
+        ({3: torch.ones(3)}, r"reference_length: got shape \(3,\), expected \(2\)"),
         ({3: torch.tensor([1.0, 0.0])}, r"reference_length: got \[1.0, 0.0\]"),
         ({3: torch.tensor([1.0, math.nan])}, "reference_length: got .*nan"),
     ],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -12,8 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .checks import number_field, typed_field
 from .geometry import clip_box
-from .records import number_field, read_json, typed_field
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,7 +85,7 @@ def read_annotations(path: str | Path) -> KeypointAnnotations:
         If the file is no JSON, or no COCO keypoint file; the message names file and field.
     """
     path = Path(path)
-    content = read_json(path)
+    content = _read_json(path)
     where = f"{path}: not a COCO keypoint file"
     records = {name: typed_field(content, name, where, list) for name in ("images", "annotations")}
     category = _keypoint_category(typed_field(content, "categories", where, list), path)
@@ -161,7 +162,7 @@ def detected_instances(
     FileNotFoundError, ValueError
         As for `read_annotations`.
     """
-    content = read_json(path)
+    content = _read_json(path)
     if not isinstance(content, list):
         raise ValueError(
             f"{path}: expected a list of detections in COCO's results format, "
@@ -182,6 +183,16 @@ def detected_instances(
         if category_id == category["id"] and score >= minimum_score and _overlaps(box, image):
             instances.append(_instance(image, folder, box, float(score), joints, joints[:, 0]))
     return instances
+
+
+def _read_json(path: str | Path) -> Any:
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"no file {path}")
+    try:
+        return json.loads(path.read_bytes())
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path}: not a JSON file: {error}") from error
 
 
 def _keypoint_category(categories: Sequence[Any], path: Path) -> dict[str, Any]:

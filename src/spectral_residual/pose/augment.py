@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import unknown_name
+from .checks import check_shape
 from .geometry import fit_aspect
 from .skeleton import Skeleton
 
@@ -161,11 +162,8 @@ class PoseAugment:
             If the joints do not have the skeleton's shape.
         """
         count, config = self.skeleton.num_joints, self.config
-        if view.joints.shape != (count, 2) or view.visible.shape != (count,):
-            raise ValueError(
-                f"got joints {view.joints.shape} and visible {view.visible.shape}, "
-                f"expected ({count}, 2) and ({count},)"
-            )
+        check_shape("joints", view.joints, count, 2)
+        check_shape("visible", view.visible, count)
         center, size, visible = view.center.copy(), view.size, view.visible.copy()
         labelled = visible > 0
         joints = np.where(labelled[:, None], view.joints, np.zeros_like(view.joints))

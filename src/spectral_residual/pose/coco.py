@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 
 from ..report.files import write_file
 from ..report.table import format_table
+from .checks import check_shape, number_field, typed_field
 from .oks import Poses, check_sigmas
-from .records import number_field, typed_field
 
 KEYPOINT_METRICS = ("AP", "AP50", "AP75", "AP(M)", "AP(L)", "AR", "AR50", "AR75", "AR(M)", "AR(L)")
 """Names of the ten COCO keypoint metrics, in COCO's order."""
@@ -52,23 +52,21 @@ def coco_results(poses: Poses, category_id: int) -> list[dict[str, Any]]:
     TypeError
         If the image ids are not integers.
     """
-    points = np.asarray(poses["keypoints"], dtype=np.float64)
-    if points.ndim != 3 or points.shape[2] != 2:
-        raise ValueError(f"keypoints: got shape {points.shape}, expected (M, K, 2)")
+    ids, points, joint_scores, scores = (
+        poses[name] for name in ("image_id", "keypoints", "joint_scores", "score")
+    )
+    check_shape("keypoints", points, "M", "K", 2)
     count, joints, _ = points.shape
-    expected = {"image_id": (count,), "joint_scores": (count, joints), "score": (count,)}
-    for name, shape in expected.items():
-        if poses[name].shape != shape:
-            raise ValueError(f"{name}: got shape {poses[name].shape}, expected {shape}")
-    ids = poses["image_id"]
+    check_shape("image_id", ids, count)
+    check_shape("joint_scores", joint_scores, count, joints)
+    check_shape("score", scores, count)
     if count and ids.dtype.kind not in "iu":
         raise TypeError(f"image_id: got dtype {ids.dtype}, expected integers")
-    flat = np.concatenate([points, poses["joint_scores"][..., None]], axis=2)
-    rows = flat.reshape(count, 3 * joints).tolist()
-    scores = poses["score"].astype(np.float64).tolist()
+    flat = np.concatenate([points, joint_scores[..., None]], axis=2, dtype=np.float64)
+    rows = flat.reshape(count, 3 * joints)
     return [
         {"image_id": image, "category_id": int(category_id), "keypoints": row, "score": score}
-        for image, row, score in zip(ids.tolist(), rows, scores, strict=True)
+        for image, row, score in zip(ids.tolist(), rows.tolist(), scores.tolist(), strict=True)
     ]
 
 

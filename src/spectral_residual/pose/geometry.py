@@ -16,6 +16,8 @@ import cv2
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from .checks import check_shape
+
 _PADDING = 1.25
 
 
@@ -28,8 +30,7 @@ def _vector(name: str, value: ArrayLike, length: int) -> NDArray[np.float64]:
 
 def _affine(matrix: ArrayLike) -> NDArray[np.float64]:
     affine = np.asarray(matrix, dtype=np.float64)
-    if affine.shape != (2, 3):
-        raise ValueError(f"affine matrix: got shape {affine.shape}, expected (2, 3)")
+    check_shape("affine matrix", affine, 2, 3)
     return affine
 
 

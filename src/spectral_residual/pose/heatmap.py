@@ -14,6 +14,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from .checks import check_shape
+
 
 def _check_size(field: str, size: tuple[int, int]) -> None:
     if len(size) != 2 or not all(isinstance(side, int) and side > 0 for side in size):
@@ -121,11 +123,8 @@ class HeatmapCodec:
         ValueError
             If a shape is wrong.
         """
-        if joints.ndim != 3 or joints.shape[-1] != 2 or visible.shape != joints.shape[:2]:
-            raise ValueError(
-                f"got joints {tuple(joints.shape)} and visible {tuple(visible.shape)}, "
-                "expected (N, K, 2) and (N, K)"
-            )
+        check_shape("joints", joints, "N", "K", 2)
+        check_shape("visible", visible, *joints.shape[:2])
         height, width = self.heatmap_size
         mu = torch.trunc(_at_least_float32(joints) / self.stride + 0.5)
         size = mu.new_tensor([width, height])
@@ -164,11 +163,7 @@ class HeatmapCodec:
         ValueError
             If the shape is not (N, K, *heatmap_size).
         """
-        if heatmaps.ndim != 4 or tuple(heatmaps.shape[-2:]) != self.heatmap_size:
-            raise ValueError(
-                f"heatmaps: got shape {tuple(heatmaps.shape)}, "
-                f"expected (N, K, {self.heatmap_size[0]}, {self.heatmap_size[1]})"
-            )
+        check_shape("heatmaps", heatmaps, "N", "K", *self.heatmap_size)
         height, width = self.heatmap_size
         flat = _at_least_float32(heatmaps).flatten(start_dim=2)
         scores, index = flat.max(dim=-1)
@@ -209,12 +204,9 @@ class HeatmapCodec:
         ValueError
             If a shape is wrong.
         """
-        expected = (len(coords), 2)
-        if coords.ndim != 3 or not coords.shape[::2] == center.shape == size.shape == expected:
-            raise ValueError(
-                f"got coords {tuple(coords.shape)}, center {tuple(center.shape)}, "
-                f"size {tuple(size.shape)}; expected (N, K, 2), (N, 2), (N, 2)"
-            )
+        check_shape("coords", coords, "N", "K", 2)
+        check_shape("center", center, len(coords), 2)
+        check_shape("size", size, len(coords), 2)
         crop = size.new_tensor(self.input_size[::-1])
         scale = size[:, None, :1] / crop[0]
         return center[:, None] + (self.to_crop(coords).to(size) - crop / 2) * scale
@@ -244,10 +236,11 @@ def flip_heatmaps(heatmaps: Tensor, flip_permutation: Sequence[int]) -> Tensor:
     ValueError
         If `flip_permutation` is not a permutation of the K channels.
     """
-    if heatmaps.ndim != 4 or sorted(flip_permutation) != list(range(heatmaps.shape[1])):
+    check_shape("heatmaps", heatmaps, "N", "K", "H", "W")
+    if sorted(flip_permutation) != list(range(heatmaps.shape[1])):
         raise ValueError(
-            f"got heatmaps {tuple(heatmaps.shape)} and flip_permutation {tuple(flip_permutation)}, "
-            "expected (N, K, H, W) and a permutation of 0 .. K - 1"
+            f"flip_permutation: got {tuple(flip_permutation)}, "
+            f"expected a permutation of 0 .. {heatmaps.shape[1] - 1}"
         )
     flipped = heatmaps[:, list(flip_permutation)].flip(-1)
     return torch.cat([flipped[..., :1], flipped[..., :-1]], dim=-1)

@@ -14,24 +14,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from .checks import check_shape
+
 Floats = NDArray[np.float64]
 
 Poses = dict[str, NDArray[Any]]
 """Predicted poses by field, the first axis being the poses; see `rescored_poses`."""
-
-
-def _array(name: str, value: ArrayLike, shape: tuple[int | None, ...]) -> Floats:
-    """Convert to float64 and check the shape (None: any length) and that all is finite."""
-    array: Floats = np.asarray(value, dtype=np.float64)
-    fits = array.ndim == len(shape) and all(
-        want is None or want == got for want, got in zip(shape, array.shape, strict=True)
-    )
-    if not fits:
-        wanted = ", ".join("any" if length is None else str(length) for length in shape)
-        raise ValueError(f"{name}: got shape {array.shape}, expected ({wanted})")
-    if not np.isfinite(array).all():
-        raise ValueError(f"{name}: got NaN or infinite values, expected finite ones")
-    return array
 
 
 def check_sigmas(sigmas: ArrayLike) -> Floats:
@@ -50,9 +38,9 @@ def check_sigmas(sigmas: ArrayLike) -> Floats:
     Raises
     ------
     ValueError
-        If they are not a non-empty list of positive finite numbers.
+        If they are not at least one positive finite number.
     """
-    checked = _array("sigmas", sigmas, (None,))
+    checked = _finite("sigmas", np.asarray(sigmas), "K")
     if checked.size == 0 or not (checked > 0).all():
         raise ValueError(f"sigmas: got {checked.tolist()}, expected at least one, all positive")
     return checked
@@ -91,12 +79,8 @@ def oks(pose: Floats, others: Floats, area: float, areas: Floats, sigmas: Floats
 
 
 def oks_nms(
-    keypoints: ArrayLike,
-    scores: ArrayLike,
-    areas: ArrayLike,
-    sigmas: ArrayLike,
-    threshold: float = 0.9,
-) -> NDArray[np.int64]:
+    keypoints: Floats, scores: Floats, areas: Floats, sigmas: Floats, threshold: float
+) -> list[int]:
     """Greedy non-maximum suppression of the poses of one image by OKS.
 
     The best-scored pose is kept, all others whose similarity to it is above `threshold` are
@@ -104,72 +88,52 @@ def oks_nms(
 
     Parameters
     ----------
-    keypoints : array_like, shape (M, K, 2)
+    keypoints : ndarray, shape (M, K, 2)
         Poses of one image, [x, y] in pixels; M may be 0.
-    scores : array_like, shape (M,)
+    scores : ndarray, shape (M,)
         Instance scores, higher is better.
-    areas : array_like, shape (M,)
-        Areas, square pixels, at least 0. Top-down methods take that of the padded box.
-    sigmas : array_like, shape (K,)
-        Standard deviation of every joint as a fraction of the object's scale.
-    threshold : float, default 0.9
+    areas, sigmas : ndarray, shapes (M,) and (K,)
+        As for :func:`oks`.
+    threshold : float
         A pose is dropped only if its similarity is strictly above it.
 
     Returns
     -------
-    ndarray, int64
+    list of int
         Indices of the kept poses, by falling score.
-
-    Raises
-    ------
-    ValueError
-        For shapes that do not fit, values that are not finite, negative areas, or sigmas that
-        are not positive.
     """
-    deviations = check_sigmas(sigmas)
-    poses = _array("keypoints", keypoints, (None, len(deviations), 2))
-    ranks = _array("scores", scores, (len(poses),))
-    sizes = _array("areas", areas, (len(poses),))
-    if (sizes < 0).any():
-        raise ValueError(f"areas: got {sizes.min()}, expected areas of at least 0")
-    remaining = np.argsort(-ranks, kind="stable")
+    remaining = np.argsort(-scores, kind="stable")
     kept = []
     while remaining.size:
-        best, remaining = remaining[0], remaining[1:]
+        best, remaining = int(remaining[0]), remaining[1:]
         kept.append(best)
-        similarity = oks(poses[best], poses[remaining], sizes[best], sizes[remaining], deviations)
+        others = keypoints[remaining]
+        similarity = oks(keypoints[best], others, areas[best], areas[remaining], sigmas)
         remaining = remaining[similarity <= threshold]
-    return np.asarray(kept, dtype=np.int64)
+    return kept
 
 
-def rescore(box_scores: ArrayLike, joint_scores: ArrayLike, threshold: float = 0.2) -> Floats:
+def rescore(box_scores: Floats, joint_scores: Floats, threshold: float) -> Floats:
     """Instance score of a pose from the scores of its box and of its joints.
 
     Parameters
     ----------
-    box_scores : array_like, shape (M,)
+    box_scores : ndarray, shape (M,)
         Detector scores; 1 for ground-truth boxes.
-    joint_scores : array_like, shape (M, K)
+    joint_scores : ndarray, shape (M, K)
         Heatmap maxima.
-    threshold : float, default 0.2
+    threshold : float
         Only joint scores strictly above it count.
 
     Returns
     -------
     ndarray, shape (M,), float64
         Box score times the mean of the counted joint scores; 0 where none counts.
-
-    Raises
-    ------
-    ValueError
-        For shapes that do not fit or values that are not finite.
     """
-    boxes = _array("box_scores", box_scores, (None,))
-    joints = _array("joint_scores", joint_scores, (len(boxes), None))
-    counted = joints > threshold
-    total = np.where(counted, joints, 0.0).sum(axis=1)
+    counted = joint_scores > threshold
+    total = np.where(counted, joint_scores, 0.0).sum(axis=1)
     mean: Floats = total / np.maximum(counted.sum(axis=1), 1)
-    return boxes * mean
+    return box_scores * mean
 
 
 def rescored_poses(
@@ -195,15 +159,36 @@ def rescored_poses(
     -------
     dict of ndarray
         The remaining poses, without those of unreadable images, with the further field ``score``.
+
+    Raises
+    ------
+    ValueError
+        For shapes that do not fit, values that are not finite, negative areas, or sigmas that
+        are not positive.
     """
+    deviations = check_sigmas(sigmas)
     poses = {name: values[poses["broken"] < 0] for name, values in poses.items()}
-    poses["score"] = rescore(poses["box_score"], poses["joint_scores"], joint_threshold)
+    count, joints = len(poses["index"]), len(deviations)
+    keypoints = _finite("keypoints", poses["keypoints"], count, joints, 2)
+    joint_scores = _finite("joint_scores", poses["joint_scores"], count, joints)
+    areas = _finite("area", poses["area"], count)
+    if (areas < 0).any():
+        raise ValueError(f"area: got {areas.min()}, expected areas of at least 0")
+    box_scores = _finite("box_score", poses["box_score"], count)
+    poses["score"] = scores = rescore(box_scores, joint_scores, joint_threshold)
     by_image: dict[int, list[int]] = defaultdict(list)
     for row, image_id in enumerate(poses["image_id"].tolist()):
         by_image[image_id].append(row)
     kept: list[int] = []
     for rows in by_image.values():
-        points, scores, areas = (poses[name][rows] for name in ("keypoints", "score", "area"))
-        kept += [rows[i] for i in oks_nms(points, scores, areas, sigmas, nms_threshold)]
-    order = np.asarray(sorted(kept), dtype=np.int64)
-    return {name: values[order] for name, values in poses.items()}
+        points, ranks, sizes = (values[rows] for values in (keypoints, scores, areas))
+        kept += [rows[i] for i in oks_nms(points, ranks, sizes, deviations, nms_threshold)]
+    return {name: values[sorted(kept)] for name, values in poses.items()}
+
+
+def _finite(name: str, values: NDArray[Any], *axes: int | str) -> Floats:
+    check_shape(name, values, *axes)
+    numbers: Floats = values.astype(np.float64)
+    if not np.isfinite(numbers).all():
+        raise ValueError(f"{name}: got NaN or infinite values, expected finite ones")
+    return numbers

@@ -13,6 +13,8 @@ import math
 import torch
 from torch import Tensor
 
+from .checks import check_shape
+
 
 def pck(
     predicted: Tensor,
@@ -50,16 +52,10 @@ def pck(
     """
     if not (math.isfinite(threshold) and threshold > 0):
         raise ValueError(f"threshold: got {threshold}, expected a positive number")
-    if predicted.dim() != 3 or predicted.shape[2] != 2:
-        raise ValueError(f"predicted: got shape {tuple(predicted.shape)}, expected (N, K, 2)")
-    for name, value, expected in (
-        ("target", target, predicted.shape),
-        ("visible", visible, predicted.shape[:2]),
-        ("reference_length", reference_length, predicted.shape[:1]),
-    ):
-        if value.shape != expected:
-            got = tuple(value.shape)
-            raise ValueError(f"{name}: got shape {got}, expected {tuple(expected)}")
+    check_shape("predicted", predicted, "N", "K", 2)
+    check_shape("target", target, *predicted.shape)
+    check_shape("visible", visible, *predicted.shape[:2])
+    check_shape("reference_length", reference_length, *predicted.shape[:1])
     counted = visible > 0
     used = reference_length[counted.any(dim=1)]
     if not bool(((used > 0) & torch.isfinite(used)).all()):

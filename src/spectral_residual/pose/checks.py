@@ -1,15 +1,14 @@
-"""Records of JSON files, read and checked: errors name file, record and field."""
+"""Checks of array shapes, and of the fields of JSON records: errors say got and expected."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from numbers import Integral, Real
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
 
 _WORDS: dict[type, str] = {
     Integral: "an integer",
@@ -20,23 +19,24 @@ _WORDS: dict[type, str] = {
 }
 
 
-def read_json(path: str | Path) -> Any:
-    """Read a JSON file; errors name it.
+def check_shape(name: str, array: NDArray[Any] | Tensor, *axes: int | str) -> None:
+    """Raise ValueError unless an array has a shape.
 
-    Raises
-    ------
-    FileNotFoundError
-        If there is no such file.
-    ValueError
-        If its content is no JSON.
+    Parameters
+    ----------
+    name : str
+        Name of the array, for the message.
+    array : ndarray or tensor
+        Array.
+    *axes : int or str
+        Length of each axis, or its name where any length will do: ``"N", 17, 2``.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"no file {path}")
-    try:
-        return json.loads(path.read_bytes())
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path}: not a JSON file: {error}") from error
+    got = tuple(array.shape)
+    if len(got) != len(axes) or any(
+        length != axis for length, axis in zip(got, axes, strict=True) if isinstance(axis, int)
+    ):
+        expected = ", ".join(map(str, axes))
+        raise ValueError(f"{name}: got shape {got}, expected ({expected})")
 
 
 def typed_field(record: Any, name: str, where: str, *kinds: type) -> Any:
