@@ -23,22 +23,9 @@ Poses = dict[str, NDArray[Any]]
 
 
 def check_sigmas(sigmas: ArrayLike) -> Floats:
-    """Check the per-joint standard deviations of OKS.
+    """Return the K standard deviations of OKS, or raise ValueError if one is not positive.
 
-    Parameters
-    ----------
-    sigmas : array_like, shape (K,)
-        Standard deviation of every joint, as a fraction of the object's scale (the square root
-        of its area); COCO's nose has 0.026.
-
-    Returns
-    -------
-    ndarray, shape (K,), float64
-
-    Raises
-    ------
-    ValueError
-        If they are not at least one positive finite number.
+    They are fractions of the object's scale (the square root of its area); COCO's nose has 0.026.
     """
     checked = _finite("sigmas", np.asarray(sigmas), "K")
     if checked.size == 0 or not (checked > 0).all():

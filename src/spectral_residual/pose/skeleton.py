@@ -98,12 +98,7 @@ class Skeleton:
         return tuple(permutation)
 
     def require_sigmas(self) -> tuple[float, ...]:
-        """Return the K sigmas, for a computation that cannot do without.
-
-        Returns
-        -------
-        tuple of float
-            `sigmas`.
+        """Return `sigmas`, for a computation that cannot do without.
 
         Raises
         ------
@@ -165,7 +160,6 @@ class Skeleton:
         """
         try:
             names = _read_names(category)
-            pairs: Iterable[tuple[int, int]]
             if flip_pairs is not None:
                 pairs = _read_pairs(flip_pairs, names, "argument flip_pairs")
             elif category.get("flip_pairs") is not None:
@@ -250,7 +244,7 @@ def _read_pairs(
     return found
 
 
-def _derive_pairs(names: tuple[str, ...]) -> set[tuple[int, int]]:
+def _derive_pairs(names: tuple[str, ...]) -> list[tuple[int, int]]:
     index_of = {name.lower(): index for index, name in enumerate(names)}
     pairs = set()
     for index, name in enumerate(names):
@@ -265,7 +259,7 @@ def _derive_pairs(names: tuple[str, ...]) -> set[tuple[int, int]]:
                 f"keypoints: got {name!r} without {mirrored[0]!r}; expected both, or `flip_pairs` "
                 "given (the joints that change places when the image is mirrored)"
             )
-    return pairs
+    return list(pairs)
 
 
 def _sides(name: str) -> list[tuple[int, int, bool]]:
