@@ -16,9 +16,8 @@ from spectral_residual.training.broken import BrokenSamples
 from spectral_residual.training.sampler import EpochSampler
 from spectral_residual.video import augment
 from spectral_residual.video.augment import VideoAugment
-from spectral_residual.video.cache import CachedReader
 from spectral_residual.video.data_module import VideoDataModule, VideoLoading
-from spectral_residual.video.dataset import ClipDataset
+from spectral_residual.video.dataset import CachedReader, ClipDataset
 from spectral_residual.video.reader import VideoError
 from spectral_residual.video.sampling import Clip, Views, view_indices
 from spectral_residual.video.sources import VideoItem, VideoSource

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import hashlib
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -10,10 +11,10 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-from .augment import Frames, VideoAugment, test_crops, train_clip
-from .cache import CachedReader
-from .reader import VideoError, VideoReader
-from .sampling import Clip, Views, train_indices, view_indices
+from ..report.files import replacing
+from .augment import VideoAugment, test_crops, train_clip
+from .reader import Frames, Indices, VideoError, VideoReader, check_indices
+from .sampling import Clip, Views, view_indices
 from .sources import VideoItem
 
 Sample = dict[str, Any]
@@ -21,6 +22,7 @@ Sample = dict[str, Any]
 OnBroken = Literal["raise", "replace", "report"]
 
 _REPLACEMENT_TRIES = 20
+_TRAINING_VIEW = Views(clips=1, placing="random")
 
 
 class ClipDataset(Dataset[Sample]):
@@ -115,8 +117,8 @@ class ClipDataset(Dataset[Sample]):
         path = self.items[index].path
         with VideoReader(path) if self.cache is None else CachedReader(path, self.cache) as reader:
             if self.augment is not None:
-                frames = reader.read(train_indices(self.clip, reader.num_frames, rng))
-                return train_clip(frames, self.input_size, self.augment, rng)
+                indices = view_indices(self.clip, _TRAINING_VIEW, reader.num_frames, rng)
+                return train_clip(reader.read(indices[0]), self.input_size, self.augment, rng)
             return self._read_views(reader, rng)
 
     def _read_views(self, reader: VideoReader | CachedReader, rng: np.random.Generator) -> Frames:
@@ -143,3 +145,77 @@ class ClipDataset(Dataset[Sample]):
             "index": torch.tensor(index),
             "broken": torch.tensor(broken),
         }
+
+
+class CachedReader:
+    """`VideoReader` on a file of decoded frames, which is written when it is first asked for.
+
+    A video takes num_frames * H * W * 3 bytes. One that changes is decoded again; nothing is ever
+    deleted.
+
+    Parameters
+    ----------
+    path : path
+        Video file.
+    folder : path
+        Folder of the decoded files; made if it is not there.
+
+    Attributes
+    ----------
+    path : Path
+        The video file.
+    num_frames : int
+        Frames that can be read.
+
+    Raises
+    ------
+    VideoError
+        As for `VideoReader`.
+    """
+
+    def __init__(self, path: str | Path, folder: str | Path) -> None:
+        self.path = Path(path)
+        file = Path(folder) / _cache_name(self.path)
+        if not file.is_file():
+            _write_frames(self.path, file)
+        self._frames: Frames = np.load(file, mmap_mode="r")
+        self.num_frames = len(self._frames)
+
+    def __enter__(self) -> CachedReader:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        del self._frames
+
+    def read(self, indices: Indices) -> Frames:
+        """Frames of given numbers; see `VideoReader.read`."""
+        check_indices(self.path, indices, self.num_frames)
+        return np.asarray(self._frames[np.asarray(indices)])
+
+    def frames(self, indices: Indices) -> Iterator[tuple[int, Frames]]:
+        """Frames of given numbers, one at a time; see `VideoReader.frames`."""
+        check_indices(self.path, indices, self.num_frames)
+        for index in np.unique(indices):
+            yield int(index), np.asarray(self._frames[index])
+
+
+def _cache_name(path: Path) -> str:
+    """Name of the decoded file, another one whenever the video has changed."""
+    try:
+        state = path.stat()
+    except OSError as error:
+        raise VideoError(f"{path}: {error.strerror}") from error
+    identity = f"{path.resolve()}\n{state.st_size}\n{state.st_mtime_ns}"
+    return hashlib.sha256(identity.encode()).hexdigest()[:32] + ".npy"
+
+
+def _write_frames(path: Path, file: Path) -> None:
+    """Decode a video into a NumPy file (F, H, W, 3) uint8, which appears when it is complete."""
+    with VideoReader(path) as reader, replacing(file) as temporary, temporary.open("wb") as part:
+        shape = (reader.num_frames, *reader.size, 3)
+        header = {"descr": "|u1", "fortran_order": False, "shape": shape}
+        np.lib.format.write_array_header_1_0(part, header)
+        begin = part.tell()
+        for index, frame in reader.frames(range(reader.num_frames)):
+            part.seek(begin + index * frame.size)
+            part.write(np.ascontiguousarray(frame).data)
