@@ -9,9 +9,8 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 
 from ..training.cli import build_cli, prepare
 from .data_module import VideoDataModule
-from .output import print_evaluation
 from .predict import predict_files
-from .results import read_scores
+from .results import print_evaluation, read_scores
 from .task import VideoTask
 
 _OPTIONS_WITHOUT_VALUE = ("-h", "--help", "--print_config")

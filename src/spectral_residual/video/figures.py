@@ -6,17 +6,13 @@ from collections.abc import Sequence
 
 import cv2
 import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from ..report.figures import contact_sheet, render
+from ..report.figures import COLOURS, contact_sheet, render
 
-TRUE_COLOUR = "#1b7f3b"
-WRONG_COLOUR = "#c62828"
-NEUTRAL_COLOUR = "#3f5f7f"
-
+_UNKNOWN, _WRONG, _TRUE = COLOURS[:3]
 _DPI = 100
 _MOST_LABELS = 40
 _FRAME_HEIGHT = 150
@@ -59,10 +55,8 @@ def confusion_figure(matrix: NDArray[np.int64], class_names: Sequence[str]) -> b
     axes.set_xlabel("guessed class" if labelled else "number of the guessed class")
     axes.set_ylabel("true class" if labelled else "number of the true class")
     if labelled:
-        for axis, rotation in ((axes.xaxis, 90), (axes.yaxis, 0)):
-            axis.set_ticks(range(classes), class_names, rotation=rotation)
-            for text in axis.get_ticklabels():
-                text.set_parse_math(False)
+        axes.set_xticks(range(classes), class_names, rotation=90, parse_math=False)
+        axes.set_yticks(range(classes), class_names, parse_math=False)
     return render(figure, dpi=_DPI)
 
 
@@ -84,7 +78,7 @@ def prediction_figure(
     title : str
         Name of the video.
     label : str or None
-        True class, in green; wrong guesses are red. None if it is not known.
+        True class, in green; wrong guesses are orange. None if it is not known.
 
     Returns
     -------
@@ -98,41 +92,27 @@ def prediction_figure(
         for frame in frames
     ]
     sheet = contact_sheet(small, columns=min(len(small), _FRAMES_PER_ROW))
-    top, bottom = 0.4, 0.3 * len(guesses) + 0.2
+    heights = (sheet.shape[0] / _DPI, 0.3 * len(guesses))
     figure_width = max(sheet.shape[1] / _DPI, _SHEET_WIDTH)
-    figure_height = sheet.shape[0] / _DPI + top + bottom
-    figure = Figure(figsize=(figure_width, figure_height))
-    picture = figure.add_axes(
-        (
-            0.0, bottom / figure_height, sheet.shape[1] / _DPI / figure_width,
-            sheet.shape[0] / _DPI / figure_height,
-        )
-    )  # fmt: skip
+    figure = Figure(figsize=(figure_width, sum(heights) + 0.6), layout="constrained")
+    picture, bars = figure.subplots(2, height_ratios=heights)
     picture.imshow(sheet)
     picture.set_axis_off()
-    line = 1 - top / 2 / figure_height
-    figure.text(0.01, line, title, va="center", fontsize=12, parse_math=False)
+    picture.set_anchor("W")
+    figure.suptitle(title, x=0.01, ha="left", fontsize=12, parse_math=False)
     if label is not None:
         figure.text(
-            0.99, line, label, va="center", ha="right", fontsize=12, weight="bold",
-            color=TRUE_COLOUR, parse_math=False,
+            0.99, 0.98, label, va="top", ha="right", fontsize=12, weight="bold", color=_TRUE,
+            parse_math=False,
         )  # fmt: skip
-    table = figure.add_axes((0.0, 0.0, 1.0, bottom / figure_height))
-    _draw_guesses(table, guesses, label)
-    return render(figure, dpi=_DPI)
-
-
-def _draw_guesses(axes: Axes, guesses: Sequence[tuple[str, float]], label: str | None) -> None:
-    """One line per guess: a bar of its score, the score, the class."""
-    axes.set_axis_off()
-    axes.set_xlim(0, 1)
-    axes.set_ylim(len(guesses) - 0.3, -0.7)
+    bars.set_axis_off()
+    bars.set_xlim(0, 1)
+    bars.set_ylim(len(guesses) - 0.5, -0.5)
     for row, (name, score) in enumerate(guesses):
-        colour = NEUTRAL_COLOUR
-        if label is not None:
-            colour = TRUE_COLOUR if name == label else WRONG_COLOUR
-        axes.barh(row, 0.3 * score, left=0.01, height=0.6, color=colour)
-        axes.text(0.32, row, f"{100 * score:5.1f} %", va="center", fontsize=11, color=colour)
-        axes.text(
-            0.42, row, name, va="center", fontsize=11, color=colour, parse_math=False,
-        )  # fmt: skip
+        colour = _UNKNOWN if label is None else _TRUE if name == label else _WRONG
+        bars.barh(row, 0.3 * score, height=0.6, color=colour)
+        for x, text, side in ((0.41, f"{100 * score:.1f} %", "right"), (0.43, name, "left")):
+            bars.text(
+                x, row, text, ha=side, va="center", fontsize=11, color=colour, parse_math=False
+            )
+    return render(figure, dpi=_DPI)
