@@ -51,7 +51,9 @@ class ClipDataset(Dataset[Sample]):
         What an unreadable video does: raise `VideoError`; be replaced by another random one, with
         ``broken`` naming it; or yield black frames with ``broken`` set.
     cache : path, optional
-        Folder where each video is kept decoded; the samples are the same as without.
+        Folder where each video is kept decoded, in num_frames * H * W * 3 bytes; made if it is
+        not there. The samples are the same as without. A video that changes is decoded again;
+        nothing is ever deleted.
 
     Notes
     -----
@@ -115,13 +117,13 @@ class ClipDataset(Dataset[Sample]):
 
     def _read(self, index: int, rng: np.random.Generator) -> Frames:
         path = self.items[index].path
-        with VideoReader(path) if self.cache is None else CachedReader(path, self.cache) as reader:
+        with VideoReader(path) if self.cache is None else _CachedReader(path, self.cache) as reader:
             if self.augment is not None:
                 indices = view_indices(self.clip, _TRAINING_VIEW, reader.num_frames, rng)
                 return train_clip(reader.read(indices[0]), self.input_size, self.augment, rng)
             return self._read_views(reader, rng)
 
-    def _read_views(self, reader: VideoReader | CachedReader, rng: np.random.Generator) -> Frames:
+    def _read_views(self, reader: VideoReader | _CachedReader, rng: np.random.Generator) -> Frames:
         """All views of a video; each frame is read and cropped once, whole ones are not kept."""
         indices = view_indices(self.clip, self.views, reader.num_frames, rng)
         distinct, places = np.unique(indices, return_inverse=True)
@@ -147,31 +149,8 @@ class ClipDataset(Dataset[Sample]):
         }
 
 
-class CachedReader:
-    """`VideoReader` on a file of decoded frames, which is written when it is first asked for.
-
-    A video takes num_frames * H * W * 3 bytes. One that changes is decoded again; nothing is ever
-    deleted.
-
-    Parameters
-    ----------
-    path : path
-        Video file.
-    folder : path
-        Folder of the decoded files; made if it is not there.
-
-    Attributes
-    ----------
-    path : Path
-        The video file.
-    num_frames : int
-        Frames that can be read.
-
-    Raises
-    ------
-    VideoError
-        As for `VideoReader`.
-    """
+class _CachedReader:
+    """`VideoReader` on a file of decoded frames, which is written when it is first asked for."""
 
     def __init__(self, path: str | Path, folder: str | Path) -> None:
         self.path = Path(path)
@@ -181,7 +160,7 @@ class CachedReader:
         self._frames: Frames = np.load(file, mmap_mode="r")
         self.num_frames = len(self._frames)
 
-    def __enter__(self) -> CachedReader:
+    def __enter__(self) -> _CachedReader:
         return self
 
     def __exit__(self, *error: object) -> None:

@@ -7,13 +7,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import torch
+from matplotlib.figure import Figure
 from torch.utils.data import DataLoader
 
+from ..report.figures import COLOURS, contact_sheet, render
 from ..report.files import write_file
 from .dataset import ClipDataset
-from .figures import prediction_figure
 from .network import load_video_network, view_probabilities
 from .reader import Frames, VideoReader
 from .results import VideoScores, folder_labels, report_missing
@@ -21,6 +23,11 @@ from .sampling import Clip, Views, view_indices
 from .sources import VideoItem
 
 _GUESSES = 5
+_UNKNOWN, _WRONG, _TRUE = COLOURS[:3]
+_DPI = 100
+_FRAME_HEIGHT = 150
+_FRAMES_PER_ROW = 8
+_SHEET_WIDTH = 6.5
 
 
 def predict_files(
@@ -109,7 +116,7 @@ def write_predictions(folder: Path, scores: VideoScores, clip: Clip) -> None:
     for number, (video, label, guesses) in enumerate(_best_guesses(scores)):
         path = Path(video)
         frames = _centre_frames(path, clip)
-        drawn = prediction_figure(list(frames), guesses, title=path.name, label=label)
+        drawn = _prediction_figure(frames, guesses, path.name, label)
         picture = write_file(folder / f"{number:04d}_{path.stem}.png", drawn).name
         named = [{"class": name, "score": score} for name, score in guesses]
         entries.append({"video": video, "label": label, "guesses": named, "picture": picture})
@@ -149,3 +156,43 @@ def _centre_frames(path: Path, clip: Clip) -> Frames:
         views = Views(clips=1, placing="centre")
         indices = view_indices(clip, views, reader.num_frames, np.random.default_rng(0))
         return reader.read(indices[0])
+
+
+def _prediction_figure(
+    frames: Frames, guesses: Sequence[tuple[str, float]], title: str, label: str | None
+) -> bytes:
+    """Draw a clip (T, H, W, 3) above the guesses, as in the paper's figure 5, as PNG.
+
+    The true class is green and wrong guesses are orange; without one all are blue.
+    """
+    height, width = frames.shape[1:3]
+    size = (max(1, round(width * _FRAME_HEIGHT / height)), _FRAME_HEIGHT)
+    small = [
+        np.asarray(cv2.resize(frame, size, interpolation=cv2.INTER_AREA), dtype=np.uint8)
+        for frame in frames
+    ]
+    sheet = contact_sheet(small, columns=min(len(small), _FRAMES_PER_ROW))
+    heights = (sheet.shape[0] / _DPI, 0.3 * len(guesses))
+    figure_width = max(sheet.shape[1] / _DPI, _SHEET_WIDTH)
+    figure = Figure(figsize=(figure_width, sum(heights) + 0.6), layout="constrained")
+    picture, bars = figure.subplots(2, height_ratios=heights)
+    picture.imshow(sheet)
+    picture.set_axis_off()
+    picture.set_anchor("W")
+    figure.suptitle(title, x=0.01, ha="left", fontsize=12, parse_math=False)
+    if label is not None:
+        figure.text(
+            0.99, 0.98, label, va="top", ha="right", fontsize=12, weight="bold", color=_TRUE,
+            parse_math=False,
+        )  # fmt: skip
+    bars.set_axis_off()
+    bars.set_xlim(0, 1)
+    bars.set_ylim(len(guesses) - 0.5, -0.5)
+    for row, (name, score) in enumerate(guesses):
+        colour = _UNKNOWN if label is None else _TRUE if name == label else _WRONG
+        bars.barh(row, 0.3 * score, height=0.6, color=colour)
+        for x, text, side in ((0.41, f"{100 * score:.1f} %", "right"), (0.43, name, "left")):
+            bars.text(
+                x, row, text, ha=side, va="center", fontsize=11, color=colour, parse_math=False
+            )
+    return render(figure, dpi=_DPI)

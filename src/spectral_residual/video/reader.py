@@ -51,14 +51,6 @@ class _PacketInfo(NamedTuple):
     is_discard: bool
 
 
-class _Orientation(NamedTuple):
-    """How a stored picture is turned to be seen: transposed first, then mirrored and flipped."""
-
-    transposed: bool
-    left_right: bool
-    upside_down: bool
-
-
 class VideoReader:
     """Random access to the frames of a video file; a context manager that closes the file.
 
@@ -97,7 +89,7 @@ class VideoReader:
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
         self.decoded_frames = 0
-        self._orientation: _Orientation | None = None
+        self._orientation: tuple[bool, bool, bool] | None = None
         self._reformatter = VideoReformatter()
         self._container, self._stream = _open(self.path)
         try:
@@ -338,13 +330,10 @@ class VideoReader:
             self._orientation = _orientation_of(frame)
         if not any(self._orientation):
             return pixels
-        if self._orientation.transposed:
-            pixels = pixels.swapaxes(0, 1)
-        if self._orientation.left_right:
-            pixels = pixels[:, ::-1]
-        if self._orientation.upside_down:
-            pixels = pixels[::-1]
-        return np.ascontiguousarray(pixels)
+        transposed, left_right, upside_down = self._orientation
+        pixels = pixels.swapaxes(0, 1) if transposed else pixels
+        pixels = pixels[:, ::-1] if left_right else pixels
+        return np.ascontiguousarray(pixels[::-1] if upside_down else pixels)
 
 
 def check_indices(path: Path, indices: Collection[int], num_frames: int) -> None:
@@ -386,12 +375,13 @@ def _read_packets(container: InputContainer, stream: VideoStream) -> Iterator[Pa
                 yield packet
 
 
-def _orientation_of(frame: VideoFrame) -> _Orientation:
-    """Read the display matrix (x' = a x + c y, y' = b x + d y), to the nearest right angle."""
+def _orientation_of(frame: VideoFrame) -> tuple[bool, bool, bool]:
+    """Whether a picture is to be transposed, then mirrored, then turned upside down.
+
+    From its display matrix (x' = a x + c y, y' = b x + d y), to the nearest right angle.
+    """
     matrix = cast(Mapping[str, Any], frame.side_data).get("DISPLAYMATRIX")
     if matrix is None:
-        return _Orientation(False, False, False)
+        return False, False, False
     a, b, _, c, d = np.frombuffer(matrix, dtype=np.int32)[:5].tolist()
-    if abs(b) > abs(a):
-        return _Orientation(True, c < 0, b < 0)
-    return _Orientation(False, a < 0, d < 0)
+    return (True, c < 0, b < 0) if abs(b) > abs(a) else (False, a < 0, d < 0)

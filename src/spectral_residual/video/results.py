@@ -13,19 +13,23 @@ from typing import Any
 
 import numpy as np
 import torch
+from matplotlib.colors import PowerNorm
+from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from torch import Tensor
 
 from ..errors import unknown_name
+from ..report.figures import render
 from ..report.files import replacing, write_file
 from ..report.table import format_table
 from .classification import class_accuracy, classification_metrics, confusion_matrix
-from .figures import confusion_figure
 from .reader import VideoError, VideoReader
 
 log = logging.getLogger(__name__)
 
 _WORST_CLASSES = 5
+_MOST_LABELS = 40
+_DPI = 100
 _TITLES = {
     "top1": "top-1",
     "top5": "top-5",
@@ -149,22 +153,8 @@ def folder_labels(
     return np.where(labels < 0, np.asarray(found, dtype=np.int64), labels)
 
 
-def write_scores(path: Path, scores: VideoScores) -> None:
-    """Write scores as a compressed NumPy archive (.npz) that needs no pickle.
-
-    Its arrays are the attributes of `VideoScores`: ``scores``, ``labels``, ``videos``,
-    ``class_names``, ``crops``, ``missing``.
-    """
-    arrays: dict[str, Any] = {
-        name: np.asarray(getattr(scores, name), dtype=np.str_ if name in _TEXTS else None)
-        for name in ("scores", "labels", "crops", *_TEXTS)
-    }
-    with replacing(path) as temporary, temporary.open("wb") as file:
-        np.savez_compressed(file, **arrays)
-
-
 def read_scores(path: str | Path) -> VideoScores:
-    """Read what `write_scores` wrote.
+    """Read scores that `write_evaluation` wrote.
 
     Raises
     ------
@@ -234,8 +224,10 @@ def write_evaluation(
     Parameters
     ----------
     folder : Path
-        Made if it is not there; gets ``scores_<split>.npz``, ``metrics_<split>.json`` and
-        ``confusion_<split>.png``.
+        Made if it is not there; gets ``metrics_<split>.json``, ``confusion_<split>.png`` (rows
+        are true classes), and ``scores_<split>.npz``, an archive without pickle whose arrays are
+        the attributes of `VideoScores`: ``scores``, ``labels``, ``videos``, ``class_names``,
+        ``crops``, ``missing``.
     split : str
         ``"val"`` or ``"test"``.
     scores : VideoScores
@@ -244,12 +236,46 @@ def write_evaluation(
         As `VideoScores.metrics` gives them; null in the file where there is nothing to measure.
     """
     names = (f"scores_{split}.npz", f"metrics_{split}.json", f"confusion_{split}.png")
-    write_scores(folder / names[0], scores)
+    _write_scores(folder / names[0], scores)
     known = {name: None if math.isnan(value) else value for name, value in metrics.items()}
     write_file(folder / names[1], json.dumps(known, indent=1) + "\n")
     matrix = confusion_matrix(*scores.labelled()).numpy()
-    write_file(folder / names[2], confusion_figure(matrix, scores.class_names))
+    write_file(folder / names[2], _confusion_figure(matrix, scores.class_names))
     print(f"{', '.join(names)} in {folder}")
+
+
+def _write_scores(path: Path, scores: VideoScores) -> None:
+    arrays: dict[str, Any] = {
+        name: np.asarray(getattr(scores, name), dtype=np.str_ if name in _TEXTS else None)
+        for name in ("scores", "labels", "crops", *_TEXTS)
+    }
+    with replacing(path) as temporary, temporary.open("wb") as file:
+        np.savez_compressed(file, **arrays)
+
+
+def _confusion_figure(matrix: NDArray[np.int64], class_names: Sequence[str]) -> bytes:
+    """Draw counts (classes, classes), rows being true classes and columns guesses, as PNG.
+
+    Each row shows its shares, rows without samples are grey. Colours follow the square root of
+    the share, so that rare confusions are seen. Up to 40 classes are named, others numbered.
+    """
+    classes = len(class_names)
+    samples = matrix.sum(axis=1, keepdims=True)
+    shares = np.where(samples > 0, matrix / np.maximum(samples, 1), np.nan)
+    labelled = classes <= _MOST_LABELS
+    side = min(max(4.0, 0.32 * classes), 12.0)
+    figure = Figure(figsize=(side + 3, side + 2), layout="constrained")
+    axes = figure.subplots()
+    axes.set_facecolor("#b0b0b0")
+    colours = PowerNorm(0.5, vmin=0, vmax=1)
+    image = axes.imshow(shares, cmap="Blues", norm=colours, interpolation="nearest")
+    figure.colorbar(image, ax=axes, shrink=0.7, label="share of the true class")
+    axes.set_xlabel("guessed class" if labelled else "number of the guessed class")
+    axes.set_ylabel("true class" if labelled else "number of the true class")
+    if labelled:
+        axes.set_xticks(range(classes), class_names, rotation=90, parse_math=False)
+        axes.set_yticks(range(classes), class_names, parse_math=False)
+    return render(figure, dpi=_DPI)
 
 
 Predictions = dict[str, NDArray[Any]]

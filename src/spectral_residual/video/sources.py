@@ -202,11 +202,9 @@ def _read_csv(path: Path, folder: Path) -> list[_Entry]:
             raise ValueError(f"{path}, line {number}: expected times in seconds: {row}") from error
         name = f"{row['youtube_id']}_{start:06d}_{end:06d}"
         label, split = row.get("label") or None, row.get("split")
-        folders = []
-        for parent in ([folder / split] if split else []) + [folder]:
-            if label is not None:
-                folders += [parent / label, parent / label.replace(" ", "_")]
-            folders.append(parent)
+        parents = [folder / split, folder] if split else [folder]
+        names = [label, label.replace(" ", "_"), ""] if label else [""]
+        folders = [parent / each for parent in parents for each in names]
         found = next((videos_in(each)[name] for each in folders if name in videos_in(each)), None)
         entries.append(_Entry(found or folders[0] / f"{name}.mp4", found is not None, label))
     return entries
