@@ -106,7 +106,7 @@ _COMMANDS: dict[str, str | dict[str, str]] = {
         "validate": "pose.commands:validate",
         "test": "pose.commands:test",
         "predict": "pose.commands:predict",
-        "speed": "pose.speed:main",
+        "speed": "pose.commands:speed",
     },
     "video": {
         "fit": "video.commands:fit",
@@ -114,7 +114,7 @@ _COMMANDS: dict[str, str | dict[str, str]] = {
         "test": "video.commands:test",
         "predict": "video.commands:predict",
         "score": "video.commands:score",
-        "speed": "video.speed:main",
+        "speed": "video.commands:speed",
     },
     "data": {
         "people": "lab.generated.write:people",

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 import torch
 
-from spectral_residual.pose.heatmap import HeatmapCodec, default_sigma, flip_heatmaps, keypoint_mse
+from spectral_residual.pose.heatmap import HeatmapCodec, default_sigma, flip_heatmaps
 from spectral_residual.pose.skeleton import COCO
+from spectral_residual.pose.task import keypoint_mse
 
 CODEC = HeatmapCodec((256, 192), (64, 48), 2.0)
 CODECS = [

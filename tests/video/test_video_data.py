@@ -332,7 +332,7 @@ def test_wrong_settings(root, change, error, message):
 def test_missing_root_and_bad_loading(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"data\.root: no folder"):
         make(tmp_path / "absent")
-    with pytest.raises(ValueError, match="eval_batch_size >= 1"):
+    with pytest.raises(ValueError, match="eval_batch_size: expected at least 1"):
         VideoLoading(eval_batch_size=0)
-    with pytest.raises(ValueError, match="max_broken_share: expected a share"):
+    with pytest.raises(ValueError, match=r"max_broken_share in \[0, 1\]"):
         VideoLoading(max_broken_share=1.5)

@@ -79,7 +79,7 @@ class History(lightning.Callback):
         loss = float(trainer.callback_metrics["train/loss_epoch"])
         self.losses.append((trainer.current_epoch + 1, loss))
         if isinstance(pl_module, PoseTask):
-            self.images_per_second.append(pl_module.images_per_second)
+            self.images_per_second.append(pl_module.samples_per_second)
 
     def on_validation_end(
         self, trainer: lightning.Trainer, pl_module: lightning.LightningModule

@@ -122,7 +122,7 @@ def run_video_demo(
         task = _train(_network(block), videos, folder, size, seed)
         cost = measure_cost(task.network, (3, CLIP.frames, *INPUT_SIZE))
         runs.append(
-            VideoRun(name, task.metrics, cost.parameters, cost.gflops, task.clips_per_second)
+            VideoRun(name, task.metrics, cost.parameters, cost.gflops, task.samples_per_second)
         )
         print()
         _write_examples(folder)
