@@ -236,6 +236,15 @@ def test_lost_frames_are_an_error_where_they_are_asked_for(tmp_path):
             reader.read([39])
 
 
+def test_file_that_shrinks_while_it_is_read(tmp_path):
+    """Frames that a later decode does not give are an error, not pictures without content."""
+    path = write_video(tmp_path / "slow.avi", moving_frames(40), options=B_FRAMES)
+    with VideoReader(path) as reader:
+        os.truncate(path, path.stat().st_size // 2)
+        with pytest.raises(VideoError, match=r"slow\.avi: damaged: frame 39 cannot be decoded"):
+            reader.read([0, 39])
+
+
 def test_files_are_closed(tmp_path):
     good = write_video(tmp_path / "good.mp4", moving_frames(20))
     slow = write_video(tmp_path / "slow.avi", moving_frames(20), options=B_FRAMES)

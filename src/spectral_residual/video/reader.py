@@ -10,7 +10,6 @@ the machine, which pip does not install.
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from itertools import chain, islice
@@ -198,7 +197,6 @@ class VideoReader:
             _PacketInfo(self._stamp(packet), packet.size, packet.is_keyframe, packet.is_discard)
             for packet in _read_packets(self._container, self._stream)
         ]
-        self._keys = [number for number, packet in enumerate(self._packets) if packet.is_keyframe]
         stamps = [packet.stamp for packet in self._packets if packet.stamp is not None]
         is_reliable = len(set(stamps)) == len(self._packets)
         self._times = stamps if self._has_times else list(range(len(self._packets)))
@@ -232,10 +230,10 @@ class VideoReader:
 
     def _key_before(self, number: int) -> int:
         """Packet to start from: the last key frame stored and shown no later than a packet."""
-        place = bisect_right(self._keys, number) - 1
-        while self._times[self._keys[place]] > self._times[number]:
-            place -= 1
-        return self._keys[place]
+        key = number
+        while not self._packets[key].is_keyframe or self._times[key] > self._times[number]:
+            key -= 1
+        return key
 
     def _decode_packets(self, wanted: Collection[int]) -> Iterator[tuple[int, VideoFrame]]:
         """Decode the frames of given packets, as far as they can be, with the packets' numbers.
