@@ -26,7 +26,7 @@ PAPER_SRL_FFT = {
     "resnet101": ([12.46, 28.05, 49.86], 53.09),
     "resnet152": ([15.85, 35.67, 63.41], 68.74),
 }
-# The same cells recomputed to three decimals (shared/design/decoded_paper.md).
+# The same cells recomputed to three decimals (by the counting rules of docs and `srl tables`).
 RECOMPUTED = {
     "resnet50": [8.991, 20.230, 35.965],
     "resnet101": [12.378, 27.850, 49.512],

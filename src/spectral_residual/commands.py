@@ -5,7 +5,8 @@ parameter's type becomes:
 
 =========================  ==============================================================
 ``bool = False``           ``--name``, without a value
-``list[T]``                one or more values; none too if it is positional with a default
+``list[T]``                one or more values; none too if there is a default that is not empty,
+                           or if it is positional with a default
 ``tuple[T, T]``            as many values
 ``list[tuple[T, T]]``      such values, and the option may be repeated
 ``dict[str, Any]``         ``--name KEY=VALUE``, which may be repeated; values are JSON if they can
@@ -151,7 +152,8 @@ def _settings(kind: Any, default: Any, positional: bool) -> dict[str, Any]:
         count = len(get_args(inner[0]))
         return settings | {"action": "append", "nargs": count, "type": get_args(inner[0])[0]}
     if origin is list:
-        return settings | {"type": inner[0], "nargs": "*" if positional and not required else "+"}
+        may_be_none = not required and (positional or bool(default))
+        return settings | {"type": inner[0], "nargs": "*" if may_be_none else "+"}
     if origin is tuple:
         return settings | {"type": inner[0], "nargs": len(inner)}
     return settings | {"type": whole} | ({"nargs": "?"} if positional and not required else {})
