@@ -23,7 +23,7 @@ from spectral_residual.pose.data_module import (
     Split,
 )
 from spectral_residual.pose.network import PoseNetwork, load_pose_network
-from spectral_residual.pose.results import rescored_poses
+from spectral_residual.pose.oks import rescored_poses
 from spectral_residual.pose.task import PoseEvaluation, PoseTask, keypoint_mse
 from spectral_residual.training.optim import parameter_groups
 from spectral_residual.training.task import gather

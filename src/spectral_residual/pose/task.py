@@ -16,14 +16,14 @@ from torch.optim import Adam
 
 from ..training.optim import ParameterOptions
 from ..training.task import Predictions, Task
-from .coco import evaluate_keypoints, format_table, write_results
+from .coco import coco_results, evaluate_keypoints, metrics_table, write_results
 from .data_module import KeypointDataModule
-from .dataset import normalise
+from .dataset import normalise, report_broken
+from .drawing import write_overlays
 from .heatmap import HeatmapCodec, default_sigma, flip_heatmaps
 from .network import HEATMAP_STRIDE, PoseNetwork, check_network
-from .output import report_broken, write_overlays
+from .oks import rescored_poses
 from .pck import pck
-from .results import coco_results, rescored_poses
 from .skeleton import COCO, Skeleton
 
 
@@ -143,13 +143,10 @@ class PoseTask(Task):
     def predict(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Joints (N, K, 2) of persons in image pixels, with what their rescoring needs."""
         coords, scores = self.codec.decode(self.predict_heatmaps(batch["image"]))
-        crop = torch.tensor(self.input_size[::-1]).to(batch["size"])
-        pixels = batch["size"][:, :1] / crop[0]
-        from_centre = self.codec.to_crop(coords).to(crop) - crop / 2
         return {
             "index": batch["index"],
             "image_id": batch["image_id"],
-            "keypoints": batch["center"][:, None] + from_centre * pixels[:, None],
+            "keypoints": self.codec.to_image(coords, batch["center"], batch["size"]),
             "joint_scores": scores,
             "box_score": batch["score"],
             "area": batch["size"].prod(dim=1),
@@ -169,7 +166,7 @@ class PoseTask(Task):
             results, path = folder / f"results_{split}.json", folder / f"metrics_{split}.json"
             write_results(results, entries)
             path.write_text(json.dumps(metrics, indent=1) + "\n")
-            print(format_table({str(annotations.path): coco}))
+            print(metrics_table({str(annotations.path): coco}))
             if "PCK" in metrics:
                 threshold = self.evaluation.pck_threshold
                 print(f"PCK@{threshold:g} of the diagonal: {100 * metrics['PCK']:.1f} %")
@@ -182,7 +179,7 @@ class PoseTask(Task):
         dataset, results, overlays = (
             data.datasets["predict"], folder / "results.json", folder / "overlays"
         )  # fmt: skip
-        report_broken(found, dataset)
+        report_broken(dataset, found["broken"])
         poses = self._rescore(found)
         write_results(results, coco_results(poses, data.category_id))
         threshold = self.evaluation.joint_threshold
@@ -208,14 +205,13 @@ class PoseTask(Task):
         instances = [self._data().datasets[split].instances[i] for i in poses["index"]]
         height, width = self.input_size
         diagonal = np.sqrt(poses["area"] * (height / width + width / height))
-        result = pck(
+        return pck(
             torch.from_numpy(poses["keypoints"]),
             torch.from_numpy(np.stack([i.joints for i in instances])).double(),
             torch.from_numpy(np.stack([i.visible for i in instances])),
             torch.from_numpy(diagonal),
             self.evaluation.pck_threshold,
         )
-        return float(result["pck"])
 
     def _rescore(self, poses: Predictions) -> Predictions:
         return rescored_poses(
