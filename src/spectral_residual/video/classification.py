@@ -58,12 +58,7 @@ def label_ranks(scores: Tensor, labels: Tensor) -> Tensor:
 
 
 def class_accuracy(scores: Tensor, labels: Tensor) -> Tensor:
-    """Top-1 accuracy among the samples of each class.
-
-    Parameters
-    ----------
-    scores, labels : Tensor
-        As for `label_ranks`.
+    """Top-1 accuracy among the samples of each class; `label_ranks` says what it takes.
 
     Returns
     -------
@@ -76,12 +71,9 @@ def class_accuracy(scores: Tensor, labels: Tensor) -> Tensor:
 
 
 def confusion_matrix(scores: Tensor, labels: Tensor) -> Tensor:
-    """Count samples by true and by guessed class; those with a NaN are left out.
+    """Count samples by true and by guessed class; `label_ranks` says what it takes.
 
-    Parameters
-    ----------
-    scores, labels : Tensor
-        As for `label_ranks`.
+    Samples with a NaN are left out.
 
     Returns
     -------

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Sequence
+from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -25,6 +26,7 @@ _REPLACEMENT_TRIES = 20
 _TRAINING_VIEW = Views(clips=1, placing="random")
 
 
+@dataclass(eq=False, repr=False)
 class ClipDataset(Dataset[Sample]):
     """Clips of fixed length and size: one at random for training, several views for evaluation.
 
@@ -62,34 +64,25 @@ class ClipDataset(Dataset[Sample]):
     -1 if unknown; ``index`` int64; ``broken`` int64, the index of an unreadable video or -1.
     """
 
-    def __init__(
-        self,
-        items: Sequence[VideoItem],
-        clip: Clip,
-        input_size: tuple[int, int],
-        augment: VideoAugment | None = None,
-        *,
-        short_side: int = 256,
-        views: Views = Views(),
-        seed: int = 0,
-        on_broken: OnBroken = "raise",
-        cache: str | Path | None = None,
-    ) -> None:
-        if augment is not None:
-            augment.check_input_size(input_size)
-        elif short_side < max(input_size):
+    items: Sequence[VideoItem]
+    clip: Clip
+    input_size: tuple[int, int]
+    augment: VideoAugment | None = None
+    _: KW_ONLY
+    short_side: int = 256
+    views: Views = Views()
+    seed: int = 0
+    on_broken: OnBroken = "raise"
+    cache: str | Path | None = None
+
+    def __post_init__(self) -> None:
+        if self.augment is not None:
+            self.augment.check_input_size(self.input_size)
+        elif self.short_side < max(self.input_size):
             raise ValueError(
-                f"short_side: got {short_side}, expected at least the input size {input_size}"
+                f"short_side: got {self.short_side}, expected at least the input size "
+                f"{self.input_size}"
             )
-        self.items = items
-        self.clip = clip
-        self.input_size = input_size
-        self.augment = augment
-        self.short_side = short_side
-        self.views = views
-        self.seed = seed
-        self.on_broken = on_broken
-        self.cache = cache
 
     def __len__(self) -> int:
         return len(self.items)
