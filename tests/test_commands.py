@@ -95,11 +95,16 @@ def test_every_kind_of_option():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["cat"], "size"),
+        (["cat"], "required: --size"),
         (["--size", "1", "2"], "name"),
         (["cat", "--size", "1"], "expected 2 arguments"),
         (["cat", "--size", "1", "2", "--mode", "broad"], "broad"),
         (["cat", "--size", "1", "2", "--siz", "1"], "--siz"),
+        (["cat", "--size", "1", "2", "--limit", "x"], "--limit: "),
+        (
+            ["cat", "--size", "1", "2", "--seeds", "1", "x"],
+            "--seeds element 2: Expected a int. Got value: x",
+        ),
         (["cat", "--size", "1", "x"], "x"),
     ],
 )

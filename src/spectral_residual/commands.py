@@ -24,10 +24,11 @@ import inspect
 import json
 import re
 import textwrap
+from argparse import Action
 from collections.abc import Callable, Sequence
 from dataclasses import MISSING, fields, is_dataclass
 from types import NoneType, UnionType
-from typing import Any, Union, get_args, get_origin, get_type_hints
+from typing import Any, NoReturn, Union, get_args, get_origin, get_type_hints
 
 from docstring_parser import parse as parse_docstring
 from jsonargparse import ArgumentParser, DefaultHelpFormatter
@@ -45,6 +46,29 @@ class HelpFormatter(DefaultHelpFormatter):
             lines += [fill(line, subsequent_indent="      ") for line in listed]
             blocks.append("\n".join(lines))
         return "\n\n".join(blocks)
+
+    def _expand_help(self, action: Action) -> str:
+        return _plain_types(super()._expand_help(action))
+
+
+class _Parser(ArgumentParser):
+    """Names options in errors as they are typed."""
+
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+        typed = {a.dest: a.option_strings[0] for a in self._actions if a.option_strings}
+        message = re.sub(
+            r'Parser key "(\w+)"( element \d+)?:\s*',
+            lambda m: f"{typed.get(m[1], m[1])}{m[2] or ''}: ",
+            _plain_types(message),
+        )
+        start, required, names = message.partition("arguments are required: ")
+        if required:
+            names = ", ".join(typed.get(name, name) for name in names.split(", "))
+        super().error(start + required + names, ex)
+
+
+def _plain_types(text: str) -> str:
+    return re.sub(r"<class '(?:\w+\.)*(\w+)'>", lambda found: found[1].lower(), text)
 
 
 def run_function(function: Callable[..., int | None], arguments: Sequence[str], prog: str) -> int:
@@ -97,7 +121,7 @@ def command_parser(function: Callable[..., Any], prog: str) -> ArgumentParser:
     """Parser of a function's parameters; see `run_function`."""
     text = parse_docstring(inspect.getdoc(function) or "")
     description = "\n\n".join(filter(None, (text.short_description, text.long_description)))
-    parser = ArgumentParser(
+    parser = _Parser(
         prog=prog, description=description, allow_abbrev=False, formatter_class=HelpFormatter
     )
     _add_parameters(parser, function)
