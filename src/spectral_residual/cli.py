@@ -121,7 +121,12 @@ _COMMANDS: dict[str, str | dict[str, str]] = {
         "videos": "lab.generated.write_videos:videos",
     },
     "demo": {"pose": "lab.demo.pose:main", "video": "lab.demo.video:main"},
-    "experiment": "lab.experiments.cli:main",
+    "experiment": {
+        "list": "lab.experiments.commands:list_",
+        "run": "lab.experiments.commands:run",
+        "viz": "lab.experiments.commands:viz",
+        "report": "lab.experiments.commands:report",
+    },
     "viz": "lab.viz.cli:main",
     "cost": "lab.cost.command:main",
     "tables": "lab.cost.tables:tables",
