@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -138,10 +138,6 @@ class Experiment:
                 return run
         raise unknown_name(f"run of {self.name}", name, [run.name for run in self.runs])
 
-    def selected(self, names: Collection[str] | None) -> list[Run]:
-        """Runs of these names, or all if none is given."""
-        return [self.run(name) for name in names] if names else list(self.runs)
-
 
 _DEFAULTS_OF_RUNS = ("configs", "overrides", "seeds")
 _RUN_KEYS = [f.name for f in fields(Run) if f.name != "kind"]
@@ -195,6 +191,30 @@ def read_experiment(folder: Path, name: str) -> Experiment:
     _check_known(f"compared run in {path}", {content.get("compared")} - {None}, known)
     own = {key: value for key, value in content.items() if key not in _DEFAULTS_OF_RUNS}
     return Experiment(**own | {"name": name, "metrics": tuple(content["metrics"]), "runs": runs})
+
+
+@dataclass(frozen=True)
+class Options:
+    """What all commands of ``srl experiment`` take.
+
+    Attributes
+    ----------
+    experiments : Path
+        Folder of definitions.
+    results : Path
+        Folder of results, one file of JSON lines for each experiment.
+    json_ : bool
+        Print JSON.
+    """
+
+    experiments: Path = Path("configs/experiments")
+    results: Path = Path("results")
+    json_: bool = False
+
+    def read(self, names: Sequence[str] | None = None) -> list[Experiment]:
+        """Experiments of these names, or all if none is given; see `read_experiment`."""
+        wanted = names or experiment_names(self.experiments)
+        return [read_experiment(self.experiments, name) for name in wanted]
 
 
 def as_options(values: Mapping[str, Any]) -> list[str]:

@@ -114,7 +114,7 @@ def pareto_figure(summary: Summary, times: dict[str, float]) -> bytes:
     points: list[tuple[float, float, list[float], str]] = []
     for row in summary.rows:
         time = times.get("none" if row.name == "base" else row.name)
-        values = row.percents(summary.metric)
+        values = [100 * value for value in row.values(summary.metric).values()]
         if time is not None and values:
             points.append((100 * (time - 1), sum(values) / len(values), values, row.name))
     if not points:

@@ -1,10 +1,11 @@
-"""Results of experiments for the terminal, for Markdown pages and as one HTML page.
+"""``srl experiment report``: results for the terminal, in a Markdown page and as an HTML page.
 
-`_texts` and `_tables` say what is reported; the functions below lay it out.
+`_sentences` and `_tables` say what is reported; `_text`, `_markdown` and `_html` lay it out.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
@@ -17,45 +18,92 @@ from ...report.files import write_file
 from ...report.page import join, note, plot, table, write_page
 from ...report.table import format_table
 from ..viz import PHOTOGRAPHS, RECEPTIVE_FIELD, filters_name, view_sections
-from .figures import metric_curves
-from .summary import Estimate, Row, Summary, wins
-from .views import StoredViews, pictures_folder
+from .definitions import Options
+from .figures import metric_curves, pareto_figure, read_times
+from .results import read_records
+from .runner import OUTPUT
+from .summary import Estimate, Row, Summary, summarise, wins
+from .views import StoredViews, pictures_folder, read_views
 
-BEGIN = "<!-- srl experiment report: begin -->"
-END = "<!-- srl experiment report: end -->"
+_BEGIN = "<!-- srl experiment report: begin -->"
+_END = "<!-- srl experiment report: end -->"
 _MISSING = "-"
 
 
-def text_report(summaries: Sequence[Summary]) -> str:
-    """Texts and tables for the terminal; without any results, those of what the paper printed."""
-    sections = []
-    for summary in summaries:
-        lines = [f"{summary.experiment.name}: {summary.experiment.title}", *_texts(summary)]
-        for number, part in enumerate(_tables(summary)):
-            lines += ["", part.label] if number else []
-            lines += [format_table(part.header, part.rows), *part.notes]
-        sections.append("\n".join(lines))
-    return "\n\n".join(sections)
-
-
-def markdown_report(
-    summaries: Sequence[Summary], figures: Mapping[str, Mapping[str, Path]], folder: Path
-) -> str:
-    """Sections for a page of the documentation.
+def report(
+    names: list[str] | None = None,
+    *,
+    options: Options,
+    output: Path = OUTPUT,
+    html: Path | None = None,
+    markdown: Path | None = None,
+    figures: Path | None = None,
+    pareto: tuple[Path, Path] | None = None,
+) -> None:
+    """Tabulate the results.
 
     Parameters
     ----------
-    summaries : sequence of Summary
-        Experiments; those without results are only named.
-    figures : mapping
-        Picture files by what they show, by names of experiments; see `write_figures`.
-    folder : Path
-        Folder of the page, for the links to the pictures.
+    names : list of str
+        Experiments; by default all.
+    options : Options
+        What all commands take.
+    output : Path
+        Folder of checkpoints and pictures.
+    html : Path
+        Write tables, curves and pictures as this page.
+    markdown : Path
+        Update the tables of this page.
+    figures : Path
+        Draw the curves, and copy the receptive fields and filters, into this folder.
+    pareto : tuple of Path
+        TIMES PNG: draw one experiment's first metric against the times of its runs, TIMES being
+        written by srl bench networks --json.
+
+    Raises
+    ------
+    ValueError, FileNotFoundError
+        If a name is unknown, or a definition, configuration or page is missing.
     """
+    records = read_records(options.results)
+    summaries = [
+        summarise(experiment, records, read_views(options.results, experiment))
+        for experiment in options.read(names)
+    ]
+    if pareto is not None:
+        if len(summaries) != 1:
+            raise ValueError(f"--pareto wants one experiment, got {len(summaries)}")
+        write_file(pareto[1], pareto_figure(summaries[0], read_times(pareto[0])))
+    drawn = {} if figures is None else _write_figures(summaries, output, figures)
+    if markdown is not None:
+        _update_page(markdown, _markdown(summaries, drawn, markdown.parent))
+    if html is not None:
+        _write_html(html, summaries, output)
+    if options.json_:
+        print(json.dumps([summary.to_dict() for summary in summaries], default=vars))
+        return
+    print("\n\n".join(map(_text, summaries)))
+    for page in filter(None, (markdown, html)):
+        print(f"\n{page}")
+
+
+def _text(summary: Summary) -> str:
+    """For the terminal; without any results, those that the paper printed."""
+    lines = [f"{summary.experiment.name}: {summary.experiment.title}", *_sentences(summary)]
+    for number, part in enumerate(_tables(summary)):
+        lines += ["", part.label] if number else []
+        lines += [format_table(part.header, part.rows), *part.notes]
+    return "\n".join(lines)
+
+
+def _markdown(
+    summaries: Sequence[Summary], figures: Mapping[str, Mapping[str, Path]], folder: Path
+) -> str:
+    """For a page in a folder; experiments without results are only named."""
     parts = []
     for summary in (summary for summary in summaries if summary.records):
         name = summary.experiment.name
-        parts += [f"### {name}: {summary.experiment.title}", *_texts(summary)]
+        parts += [f"### {name}: {summary.experiment.title}", *_sentences(summary)]
         parts.append(f"`srl experiment run {name}` trains what has no result yet.")
         for number, part in enumerate(_tables(summary)):
             parts += [f"**{part.label}**"] if number else []
@@ -68,46 +116,24 @@ def markdown_report(
     return "\n\n".join(parts)
 
 
-def update_page(path: Path, content: str) -> None:
-    """Replace what stands between the markers of a page.
-
-    Raises
-    ------
-    FileNotFoundError
-        If there is no such page.
-    ValueError
-        If it does not have both markers, once each and in their order.
-    """
+def _update_page(path: Path, content: str) -> None:
+    """Replace what stands between the markers of a page."""
     if not path.is_file():
         raise FileNotFoundError(f"no page {path}")
-    before, begin, rest = path.read_text(encoding="utf-8").partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not begin or not end or BEGIN in rest or END in after:
-        raise ValueError(f"{path}: expected one line {BEGIN!r} and after it one {END!r}")
-    write_file(path, f"{before}{BEGIN}\n\n{content}\n\n{END}{after}")
+    before, begin, rest = path.read_text(encoding="utf-8").partition(_BEGIN)
+    _, end, after = rest.partition(_END)
+    if not begin or not end or _BEGIN in rest or _END in after:
+        raise ValueError(f"{path}: expected one line {_BEGIN!r} and after it one {_END!r}")
+    write_file(path, f"{before}{_BEGIN}\n\n{content}\n\n{_END}{after}")
 
 
-def write_figures(
+def _write_figures(
     summaries: Sequence[Summary], output: Path, folder: Path
 ) -> dict[str, dict[str, Path]]:
-    """Draw the curves of all experiments with results, and copy what ``srl experiment viz`` drew.
+    """Curves and copied pictures as files by what they show, by names of experiments.
 
-    Of that, pictures that show images of the data are left out, as a page of documentation is for
+    Pictures that show images of the data are left out, as a page of documentation is for
     everybody. What was copied before stays where there is nothing newer.
-
-    Parameters
-    ----------
-    summaries : sequence of Summary
-        Experiments.
-    output : Path
-        Folder of checkpoints, where the pictures are.
-    folder : Path
-        Where to write.
-
-    Returns
-    -------
-    dict
-        PNG files by what they show, by names of experiments.
     """
     found: dict[str, dict[str, Path]] = {}
     for summary in summaries:
@@ -132,18 +158,8 @@ def write_figures(
     return found
 
 
-def write_html(path: Path, summaries: Sequence[Summary], output: Path) -> None:
-    """Write tables, curves and the pictures of ``srl experiment viz`` as one page.
-
-    Parameters
-    ----------
-    path : Path
-        File to create or replace.
-    summaries : sequence of Summary
-        Experiments; those without results are only named.
-    output : Path
-        Folder of checkpoints, where the pictures are.
-    """
+def _write_html(path: Path, summaries: Sequence[Summary], output: Path) -> None:
+    """One page with all tables, curves and pictures; experiments without results are only named."""
     ran = [summary for summary in summaries if summary.records]
     sections = {summary.experiment.name: _html(summary, output) for summary in ran}
     waiting = [f"{s.experiment.name}: {s.experiment.title}" for s in summaries if not s.records]
@@ -155,7 +171,7 @@ def write_html(path: Path, summaries: Sequence[Summary], output: Path) -> None:
 
 
 def _html(summary: Summary, output: Path) -> Markup:
-    texts = [f"{summary.experiment.title}.", *_texts(summary)]
+    texts = [f"{summary.experiment.title}.", *_sentences(summary)]
     parts = [Markup("<p>{}</p>").format(text) for text in texts]
     heading = Markup("<h3>{}</h3>").format
     for part in _tables(summary):
@@ -163,7 +179,7 @@ def _html(summary: Summary, output: Path) -> Markup:
         parts += [note(line) for line in part.notes]
     curves = metric_curves(summary)
     if curves is not None:
-        means = {row.name: row.metric(summary.metric) for row in summary.rows}
+        means = {row.name: row.estimate(summary.metric, 100) for row in summary.rows}
         ends = "; ".join(f"{name}: {end.mean:.1f} %" for name, end in means.items() if end)
         alt = f"Line chart. At the end: {ends}."
         caption = (
@@ -189,13 +205,13 @@ class _Table:
     notes: list[str]
 
 
-def _texts(summary: Summary) -> list[str]:
+def _sentences(summary: Summary) -> list[str]:
     """Which data and budget ours and the paper's numbers are from."""
     experiment, records = summary.experiment, summary.records
-    texts = [f"Ours, as defined: {experiment.data.strip()}"]
-    texts += [f"Paper: {experiment.paper.strip()}"] if experiment.paper else []
+    lines = [f"Ours, as defined: {experiment.data.strip()}"]
+    lines += [f"Paper: {experiment.paper.strip()}"] if experiment.paper else []
     if not records:
-        texts.append("No results yet.")
+        lines.append("No results yet.")
     else:
         samples = _distinct(f"{r['samples']['train']} + {r['samples']['val']}" for r in records)
         data = _distinct(r["data"]["sha256"][:12] for r in records)
@@ -208,17 +224,17 @@ def _texts(summary: Summary) -> list[str]:
             (r["commit"] or "unknown")[:10] + (" with changes" if r["dirty"] else "")
             for r in records
         )
-        texts.append(
+        lines.append(
             f"Ran: {samples} training and validation samples (data {data}), {epochs} epochs; "
             f"{devices}; commit {commits}. {summary.metric} and the others in percent: mean ± "
             "standard deviation over seeds; gain: difference to the baseline in points, seed by "
             "seed."
         )
     if summary.outdated:
-        texts.append(
+        lines.append(
             f"{summary.outdated} result(s) are left out, as the definition has changed since."
         )
-    return texts
+    return lines
 
 
 def _distinct(values: Iterable[str]) -> str:
@@ -243,7 +259,7 @@ def _results(summary: Summary) -> _Table:
             missing.append(row.name)
             continue
         cells = [row.name, str(len(row.records)) if row.records else _MISSING]
-        cells += [_cell(row.metric(name), row.run.paper.get(name)) for name in names]
+        cells += [_cell(row.estimate(name, 100), row.run.paper.get(name)) for name in names]
         gain = _cell(summary.gain(row), summary.paper_gain(row), sign="+")
         rows.append([*cells, gain, *_costs(row)])
     notes = [f"Defined, and without a result: {', '.join(missing)}."] if missing else []
@@ -286,10 +302,10 @@ def _receptive_fields(views: StoredViews) -> _Table:
 
 
 def _costs(row: Row) -> list[str]:
-    parameters, memory = row.value("parameters"), row.value("peak_memory_bytes")
+    parameters, memory = row.estimate("parameters"), row.estimate("peak_memory_bytes")
     return [
         _MISSING if parameters is None else f"{parameters.mean / 1e6:.2f}",
-        _cell(row.value("seconds_per_epoch")),
+        _cell(row.estimate("seconds_per_epoch")),
         _MISSING if memory is None else f"{memory.mean / 2**20:.0f}",
     ]
 

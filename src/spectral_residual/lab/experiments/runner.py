@@ -1,4 +1,4 @@
-"""Running experiments: one process per run and seed, finished ones skipped."""
+"""``srl experiment list | run``: one process per run and seed, finished ones skipped."""
 
 from __future__ import annotations
 
@@ -12,13 +12,19 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any, TextIO
 
-from .definitions import Experiment, Run, as_options
+import yaml  # type: ignore[import-untyped]
+
+from ...report.table import format_table
+from .definitions import Experiment, Options, Run, as_options
 from .results import OUTCOME, Record, append_record, code_version, read_records
 
-_SHORT = 12
+OUTPUT = Path("runs/experiments")
+"""Folder of checkpoints, logs and pictures."""
+
 _LOCK_SECONDS = 20.0
 
 
@@ -70,12 +76,12 @@ class Job:
 
     def folder(self, output: Path) -> Path:
         """Folder of its checkpoint and logs, within that of all."""
-        name = f"{self.run.name}-seed{self.seed}-{self.definition[:_SHORT]}"
+        name = f"{self.run.name}-seed{self.seed}-{self.definition[:12]}"
         return output / self.experiment.name / name
 
-    def result(self, records: Sequence[Record]) -> Record | None:
-        """The first of some results that is of this job, None if there is none."""
-        for record in records:
+    def result(self, results: Path) -> Record | None:
+        """Its first result in the files of a folder, None if there is none."""
+        for record in read_records(results):
             if record["definition"] == self.definition and record["seed"] == self.seed:
                 return record
         return None
@@ -87,7 +93,7 @@ class RunFailed(Exception):  # noqa: N818
 
 def plan(
     experiment: Experiment,
-    runs: Sequence[Run],
+    runs: Sequence[str] | None = None,
     seeds: Sequence[int] | None = None,
     root: str | None = None,
     extra: Mapping[str, Any] | None = None,
@@ -97,9 +103,9 @@ def plan(
     Parameters
     ----------
     experiment : Experiment
-        What the runs are of.
-    runs : sequence of Run
-        Runs.
+        Whose runs.
+    runs : sequence of str, optional
+        Their names; all if there are none.
     seeds : sequence of int, optional
         Seeds in place of those that the runs define.
     root, extra
@@ -107,60 +113,140 @@ def plan(
     """
     rows = [
         [Job(experiment, run, seed, root, extra or {}) for seed in (seeds or run.seeds)]
-        for run in runs
+        for run in (map(experiment.run, runs) if runs else experiment.runs)
     ]
-    longest = max((len(row) for row in rows), default=0)
-    return [row[i] for i in range(longest) for row in rows if i < len(row)]
+    return [job for jobs in zip_longest(*rows) for job in jobs if job is not None]
 
 
-def run_jobs(
-    jobs: Sequence[Job], results: Path, output: Path, messages: TextIO
-) -> tuple[list[Record], list[str]]:
-    """Train and evaluate what has no result yet, and append the results.
+def list_(*, options: Options) -> None:
+    """List all experiments, and how many of their runs are finished."""
+    records = read_records(options.results)
+    done = {(record["definition"], record["seed"]) for record in records}
+    rows: list[dict[str, Any]] = []
+    for experiment in options.read():
+        jobs = plan(experiment)
+        rows.append(
+            {
+                "name": experiment.name,
+                "title": experiment.title,
+                "kind": experiment.kind,
+                "runs": {run.name: run.seeds for run in experiment.runs},
+                "finished": sum((job.definition, job.seed) in done for job in jobs),
+                "jobs": len(jobs),
+            }
+        )
+    cells = [[f"{r['name']}: {r['title']}", f"{r['finished']} of {r['jobs']}"] for r in rows]
+    print(json.dumps(rows) if options.json_ else format_table(["experiment", "finished"], cells))
+
+
+def run(
+    name: str,
+    *,
+    options: Options,
+    output: Path = OUTPUT,
+    runs: list[str] | None = None,
+    seeds: list[int] | None = None,
+    root: str | None = None,
+    limit: int | None = None,
+    dry_run: bool = False,
+    **rest: list[str],
+) -> int:
+    """Train and evaluate what has no result yet; the exit code is 1 if a run has failed.
+
+    Interrupted runs go on after their last finished epoch. All further options, --KEY VALUE, are
+    those of 'srl pose fit' or 'srl video fit'; with them it is another run, with results of its
+    own.
 
     Parameters
     ----------
-    jobs : sequence of Job
-        What to run, in this order.
-    results : Path
-        Folder of the results.
+    name : str
+        Name of an experiment.
+    options : Options
+        What all commands take.
     output : Path
         Folder of checkpoints and logs.
-    messages : TextIO
-        Where to report progress; the processes write there too.
-
-    Returns
-    -------
-    records : list of dict
-        One for each job that is finished, also if it was before.
-    failures : list of str
-        A sentence for each other one.
+    runs : list of str
+        Only these runs.
+    seeds : list of int
+        In place of the defined seeds.
+    root : str
+        Folder of the data.
+    limit : int
+        Only so many batches of training and validation per epoch, to see that it runs.
+    dry_run : bool
+        Only print the training commands.
+    **rest
+        Options of the training command.
 
     Raises
     ------
-    FileNotFoundError
-        If the folder of the data does not exist.
+    ValueError, FileNotFoundError
+        If a name is unknown, or a definition, configuration or data folder is missing.
+    """
+    (experiment,) = options.read([name])
+    extra = _overrides(rest.get("rest", []))
+    if limit is not None:
+        if limit < 1:
+            raise ValueError(f"--limit must be positive, got {limit}")
+        extra |= {"trainer.limit_train_batches": limit, "trainer.limit_val_batches": limit}
+    jobs = plan(experiment, runs, seeds, root, extra)
+    if dry_run:
+        for job in jobs:
+            print(job.fit_command)
+        return 0
+    messages = sys.stderr if options.json_ else sys.stdout
+    records, failures = _run_all(jobs, options.results, output, messages)
+    if options.json_:
+        print(json.dumps({"results": records, "failures": failures}))
+    for failure in failures:
+        print(f"not finished: {failure}", file=sys.stderr)
+    return int(bool(failures))
+
+
+def _overrides(rest: Sequence[str]) -> dict[str, Any]:
+    """Values by dotted keys of arguments ``--KEY VALUE`` or ``--KEY=VALUE``."""
+    values: dict[str, Any] = {}
+    remaining = iter(rest)
+    for argument in remaining:
+        key, equals, value = argument.partition("=")
+        if not key.startswith("--") or "." not in key:
+            raise ValueError(
+                f"unknown argument {argument!r}; further options are --KEY VALUE with keys such as "
+                "trainer.max_epochs"
+            )
+        text = value if equals else next(remaining, None)
+        if text is None:
+            raise ValueError(f"{key} needs a value")
+        values[key.removeprefix("--")] = yaml.safe_load(text)
+    return values
+
+
+def _run_all(
+    jobs: Sequence[Job], results: Path, output: Path, messages: TextIO
+) -> tuple[list[Record], list[str]]:
+    """Results of all jobs that are finished, also if they were before; a sentence for the others.
+
+    What has no result yet is trained and evaluated; the processes write to `messages` too.
     """
     records: list[Record] = []
     failures: list[str] = []
     for number, job in enumerate(jobs, 1):
         label = f"[{number}/{len(jobs)}] {job.experiment.name} {job.run.name}, seed {job.seed}"
-        record = job.result(read_records(results))
+        record = job.result(results)
         if record is not None:
-            print(f"{label}: finished before", file=messages, flush=True)
-            records.append(record)
-            continue
-        print(label, file=messages, flush=True)
-        try:
-            record = _run(job, results, output, messages)
-        except RunFailed as error:
-            failures.append(f"{job.run.name}, seed {job.seed}: {error}")
-            print(f"{label}: {error}", file=messages, flush=True)
-            continue
-        records.append(record)
-        values = {name: record["metrics"].get(name) for name in job.experiment.metrics}
-        shown = [f"{k} -" if v is None else f"{k} {100 * v:.1f} %" for k, v in values.items()]
-        print(f"{label}: {', '.join(shown)}", file=messages, flush=True)
+            outcome = "finished before"
+        else:
+            print(label, file=messages, flush=True)
+            try:
+                record = _run(job, results, output, messages)
+                values = {name: record["metrics"].get(name) for name in job.experiment.metrics}
+                texts = {k: "-" if v is None else f"{100 * v:.1f} %" for k, v in values.items()}
+                outcome = ", ".join(f"{name} {text}" for name, text in texts.items())
+            except RunFailed as error:
+                outcome = str(error)
+                failures.append(f"{job.run.name}, seed {job.seed}: {error}")
+        records += [] if record is None else [record]
+        print(f"{label}: {outcome}", file=messages, flush=True)
     return records, failures
 
 
@@ -170,16 +256,14 @@ def _run(job: Job, results: Path, output: Path, messages: TextIO) -> Record:
         raise FileNotFoundError(f"data.root: no folder {root!r}; give the right one with --root")
     folder = job.folder(output)
     folder.mkdir(parents=True, exist_ok=True)
-    request = {
-        "kind": job.run.kind, "arguments": job.arguments, "seed": job.seed, "code": code_version(),
-    }  # fmt: skip
     with _locked(folder) as lock:
-        record = job.result(read_records(results))
+        record = job.result(results)
         if record is None:
+            request = {"kind": job.run.kind, "arguments": job.arguments, "seed": job.seed}
+            text = json.dumps(request | {"code": code_version()})
             (folder / OUTCOME).unlink(missing_ok=True)
-            path = folder / "request.json"
-            path.write_text(json.dumps(request), encoding="utf-8")
-            _start_worker(path, lock, messages)
+            (folder / "request.json").write_text(text, encoding="utf-8")
+            _start_worker(folder / "request.json", lock, messages)
             text = (folder / OUTCOME).read_text(encoding="utf-8")
             record = _record(job, json.loads(text, parse_constant=lambda _: None))  # NaN to null
             append_record(results / f"{job.experiment.name}.jsonl", record)

@@ -15,17 +15,7 @@ from .views import StoredViews
 
 @dataclass(frozen=True)
 class Estimate:
-    """Mean over seeds.
-
-    Attributes
-    ----------
-    mean : float
-        Mean.
-    deviation : float or None
-        Standard deviation of the sample, None for a single seed.
-    count : int
-        Seeds.
-    """
+    """Mean over seeds, standard deviation of the sample (None for one seed), number of seeds."""
 
     mean: float
     deviation: float | None
@@ -62,29 +52,21 @@ class Row:
         changes = ", ".join(f"{key}={value}" for key, value in self.extra.items())
         return f"{self.run.name} ({changes})" if changes else self.run.name
 
-    def percents(self, metric: str) -> list[float]:
-        """A metric in percent, of all seeds that have it."""
-        return [100 * value for value in self._fractions(metric).values()]
+    def values(self, name: str) -> dict[int, float]:
+        """A metric, as a fraction, or another number of the results, by seeds that have it."""
+        found = {seed: {**r, **r["metrics"]}.get(name) for seed, r in self.records.items()}
+        return {seed: float(value) for seed, value in found.items() if value is not None}
 
-    def metric(self, name: str) -> Estimate | None:
-        """A metric in percent, None if there is no result with it."""
-        values = self.percents(name)
-        return Estimate.of(values) if values else None
-
-    def value(self, name: str) -> Estimate | None:
-        """A number of the results as it is, e.g. ``seconds_per_epoch``."""
-        values = [float(record[name]) for record in self.records.values()]
+    def estimate(self, name: str, factor: float = 1.0) -> Estimate | None:
+        """A factor times what `values` gives, None if that is nothing."""
+        values = [factor * value for value in self.values(name).values()]
         return Estimate.of(values) if values else None
 
     def differences(self, other: Row, metric: str) -> dict[int, float]:
         """A metric minus that of another row, in points, by common seed."""
-        ours, theirs = self._fractions(metric), other._fractions(metric)
+        ours, theirs = self.values(metric), other.values(metric)
         common = sorted(ours.keys() & theirs.keys())
         return {seed: 100 * (ours[seed] - theirs[seed]) for seed in common}
-
-    def _fractions(self, metric: str) -> dict[int, float]:
-        values = {seed: record["metrics"].get(metric) for seed, record in self.records.items()}
-        return {seed: value for seed, value in values.items() if value is not None}
 
 
 @dataclass(frozen=True)
@@ -129,7 +111,7 @@ class Summary:
                 common = row.differences(base, self.metric)
                 if common:
                     return Estimate.of(common.values())
-                ours, theirs = row.metric(self.metric), base.metric(self.metric)
+                ours, theirs = (r.estimate(self.metric, 100) for r in (row, base))
                 return Estimate(ours.mean - theirs.mean, None, 0) if ours and theirs else None
         return None
 
@@ -164,11 +146,11 @@ class Summary:
                 "run": row.run.name,
                 "extra": row.extra,
                 "seeds": sorted(row.records),
-                "metrics": {name: row.metric(name) for name in experiment.metrics},
+                "metrics": {name: row.estimate(name, 100) for name in experiment.metrics},
                 "paper": row.run.paper,
                 "gain": self.gain(row),
                 "paper_gain": self.paper_gain(row),
-                **{name: row.value(name) for name in costs},
+                **{name: row.estimate(name) for name in costs},
             }
             for row in self.rows
         ]
@@ -218,16 +200,12 @@ def summarise(
     rows = [Row(run, {}, _by_seed(records, definitions[run.name])) for run in experiment.runs]
     variants: dict[tuple[str, str], Row] = {}
     outdated = 0
-    for record in records:
-        if record["experiment"] != experiment.name:
-            continue
+    for record in (record for record in records if record["experiment"] == experiment.name):
         definition, extra = record["definition"], record["extra"]
-        if definition == definitions.get(record["run"]):
-            continue
         run = next((run for run in experiment.runs if run.name == record["run"]), None)
-        if run is None or run.definition(extra) != definition:
+        if run is None or definition not in (definitions[run.name], run.definition(extra)):
             outdated += 1
-        else:
+        elif definition != definitions[run.name]:
             key = (run.name, json.dumps(extra, sort_keys=True))
             variants[key] = Row(run, extra, _by_seed(records, definition))
     return Summary(experiment, [*rows, *variants.values()], outdated, views)

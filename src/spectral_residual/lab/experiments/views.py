@@ -1,4 +1,4 @@
-"""Receptive fields, learnt filters and predictions of the networks that an experiment trained."""
+"""``srl experiment viz``: receptive fields, filters and predictions of trained pose networks."""
 
 from __future__ import annotations
 
@@ -6,15 +6,11 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from ...report.files import write_file
-from .definitions import Experiment
+from .definitions import Experiment, Options
 from .results import CHECKPOINT, code_version, data_fingerprint
-from .runner import Job
-
-if TYPE_CHECKING:
-    from ..viz.pictures import Views
+from .runner import OUTPUT, Job, plan
 
 
 @dataclass(frozen=True)
@@ -50,7 +46,7 @@ def read_views(results: Path, experiment: Experiment) -> StoredViews | None:
     Raises
     ------
     ValueError
-        If the file is not as `draw_experiment` writes it.
+        If the file is not as `viz` writes it.
     """
     path = _stored_file(results, experiment)
     if not path.is_file():
@@ -70,50 +66,89 @@ def read_views(results: Path, experiment: Experiment) -> StoredViews | None:
     return views if shares else None
 
 
-def draw_experiment(
-    jobs: Sequence[Job], images: int, results: Path, output: Path, all_needed: bool
-) -> tuple[Views, list[Path]]:
-    """Draw trained networks, and store the shares of their receptive fields.
+def viz(
+    name: str,
+    *,
+    options: Options,
+    output: Path = OUTPUT,
+    runs: list[str] | None = None,
+    seed: int = 0,
+    images: int = 128,
+    root: str | None = None,
+) -> None:
+    """Draw what the trained networks see.
+
+    Receptive fields, learnt filters, skeletons and heatmaps of the pose networks of one seed, into
+    OUTPUT/NAME/viz; the shares of the receptive fields go into RESULTS/NAME.viz.json. 'report'
+    shows them.
 
     Parameters
     ----------
-    jobs : sequence of Job
-        Trainings of one experiment with one seed.
-    images : int
-        Validation persons to use.
-    results : Path
-        Folder of the results.
+    name : str
+        Name of an experiment.
+    options : Options
+        What all commands take.
     output : Path
-        Folder of the checkpoints.
-    all_needed : bool
-        Whether each job must have a checkpoint; otherwise those without are left out.
-
-    Returns
-    -------
-    views : Views
-        The pictures, which are written to `pictures_folder`.
-    files : list of Path
-        Files written; the last one is ``<experiment>.viz.json`` beside the results.
+        Folder of checkpoints and pictures.
+    runs : list of str
+        Runs to draw; by default all that are trained.
+    seed : int
+        Seed of the trainings.
+    images : int
+        Validation persons.
+    root : str
+        Folder of the data.
 
     Raises
     ------
     ValueError
-        If the experiment trains no pose networks.
+        If a name is unknown, or the experiment trains no pose networks.
     FileNotFoundError
-        If a checkpoint is missing.
+        If a definition, configuration or checkpoint is missing.
     """
     from ...pose.commands import pose_cli
     from ..viz.pictures import draw_networks
 
+    (experiment,) = options.read([name])
+    if images < 1:
+        raise ValueError(f"--images must be positive, got {images}")
+    trained = _checkpoints(plan(experiment, runs, [seed], root), output, all_needed=bool(runs))
+    cli = pose_cli(experiment.run(next(iter(trained))).arguments(seed, root), run=False)
+    views = draw_networks(trained, cli.datamodule, images)
+    shares = views.shares()
+    networks = {n: {"definition": experiment.run(n).definition(), **shares[n]} for n in shares}
+    command = f"srl experiment viz {name} --runs {' '.join(shares)} --seed {seed} --images {images}"
+    content = {
+        "experiment": name,
+        "command": command,
+        "seed": seed,
+        "images": images,
+        "data": data_fingerprint(cli.config.data.as_dict()),
+        **code_version(),
+        "networks": networks,
+    }
+    files = views.write(pictures_folder(output, experiment))
+    stored = _stored_file(options.results, experiment)
+    files.append(write_file(stored, json.dumps(content, indent=1) + "\n"))
+    if options.json_:
+        print(json.dumps({"receptive_field": shares, "files": [str(file) for file in files]}))
+        return
+    for run, found in shares.items():
+        outside = f"{100 * found['energy_outside']:.1f} %"
+        print(f"{run}: {outside} of the gradient energy outside the central 25 %")
+    print(*files, sep="\n")
+
+
+def _checkpoints(jobs: Sequence[Job], output: Path, all_needed: bool) -> dict[str, Path]:
+    """Checkpoints of the jobs of one seed that have one, by run."""
     experiment, seed = jobs[0].experiment, jobs[0].seed
     if experiment.kind != "pose":
         raise ValueError(f"{experiment.name}: pictures are drawn of pose networks, got videos")
-    trained: dict[str, Job] = {}
-    files: dict[str, Path] = {}
+    files = {}
     for job in jobs:
         file = job.folder(output) / CHECKPOINT
         if file.is_file():
-            trained[job.run.name], files[job.run.name] = job, file
+            files[job.run.name] = file
         elif all_needed:
             raise FileNotFoundError(f"no checkpoint {file}; train it with: {job.command}")
     if not files:
@@ -121,22 +156,7 @@ def draw_experiment(
             f"no checkpoint of {experiment.name} with seed {seed} in {output}; train with: "
             f"srl experiment run {experiment.name}"
         )
-    cli = pose_cli(next(iter(trained.values())).arguments, run=False)
-    views = draw_networks(files, cli.datamodule, images)
-    shares = views.shares()
-    content = {
-        "experiment": experiment.name,
-        "command": f"srl experiment viz {experiment.name} --runs {' '.join(shares)} "
-        f"--seed {seed} --images {images}",
-        "seed": seed,
-        "images": images,
-        "data": data_fingerprint(cli.config.data.as_dict()),
-        **code_version(),
-        "networks": {n: {"definition": trained[n].definition, **shares[n]} for n in trained},
-    }
-    written = views.write(pictures_folder(output, experiment))
-    stored = _stored_file(results, experiment)
-    return views, [*written, write_file(stored, json.dumps(content, indent=1) + "\n")]
+    return files
 
 
 def _stored_file(results: Path, experiment: Experiment) -> Path:
