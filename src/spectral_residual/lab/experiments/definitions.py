@@ -133,10 +133,9 @@ class Experiment:
 
     def run(self, name: str) -> Run:
         """Run of a name; ValueError, with the nearest name, if there is none."""
-        for run in self.runs:
-            if run.name == name:
-                return run
-        raise unknown_name(f"run of {self.name}", name, [run.name for run in self.runs])
+        runs = {run.name: run for run in self.runs}
+        _check_known(f"run of {self.name}", [name], runs)
+        return runs[name]
 
 
 _DEFAULTS_OF_RUNS = ("configs", "overrides", "seeds")
@@ -171,9 +170,7 @@ def read_experiment(folder: Path, name: str) -> Experiment:
         If there is no such experiment (the nearest name is suggested) or the file is not a valid
         definition; file and field are named.
     """
-    names = experiment_names(folder)
-    if name not in names:
-        raise unknown_name("experiment", name, names)
+    _check_known("experiment", [name], experiment_names(folder))
     path = folder / f"{name}.yaml"
     content = _read_mapping(path)
     _check_known(f"key of experiment in {path}", content, _EXPERIMENT_KEYS)

@@ -17,7 +17,7 @@ from markupsafe import Markup
 from ...report.files import write_file
 from ...report.page import join, note, plot, table, write_page
 from ...report.table import format_table
-from ..viz import PHOTOGRAPHS, RECEPTIVE_FIELD, filters_name, view_sections
+from ..viz import RECEPTIVE_FIELD, filters_name, view_sections
 from .definitions import Options
 from .figures import metric_curves, pareto_figure, read_times
 from .results import read_records
@@ -132,8 +132,8 @@ def _write_figures(
 ) -> dict[str, dict[str, Path]]:
     """Curves and copied pictures as files by what they show, by names of experiments.
 
-    Pictures that show images of the data are left out, as a page of documentation is for
-    everybody. What was copied before stays where there is nothing newer.
+    Skeletons and heatmaps are left out: they show images of the data, and a page of documentation
+    is for everybody. What was copied before stays where there is nothing newer.
     """
     found: dict[str, dict[str, Path]] = {}
     for summary in summaries:
@@ -150,7 +150,7 @@ def _write_figures(
         for what, file in shown.items():
             source = pictures_folder(output, summary.experiment) / file
             target = folder / name / file
-            if file not in PHOTOGRAPHS and source.is_file():
+            if source.is_file():
                 target.parent.mkdir(parents=True, exist_ok=True)
                 shutil.copyfile(source, target)
             if target.is_file():

@@ -32,18 +32,8 @@ _LOCK_SECONDS = 20.0
 class Job:
     """One run with one seed.
 
-    Attributes
-    ----------
-    experiment : Experiment
-        Its name is that of the file of results.
-    run : Run
-        What to train.
-    seed : int
-        Seed.
-    root : str or None
-        Folder of the data, in place of the one in the configuration.
-    extra : mapping
-        Further overrides by dotted keys; part of the definition of what is run.
+    `root` is the folder of the data, in place of the one in the configuration. `extra` holds
+    further overrides by dotted keys, which are part of the definition of what is run.
     """
 
     experiment: Experiment
@@ -98,18 +88,9 @@ def plan(
     root: str | None = None,
     extra: Mapping[str, Any] | None = None,
 ) -> list[Job]:
-    """Jobs of some runs, the first seed of all runs first.
+    """Jobs of the named runs, or of all, the first seed of all runs first.
 
-    Parameters
-    ----------
-    experiment : Experiment
-        Whose runs.
-    runs : sequence of str, optional
-        Their names; all if there are none.
-    seeds : sequence of int, optional
-        Seeds in place of those that the runs define.
-    root, extra
-        As of `Job`.
+    `seeds` take the place of those that the runs define; `root` and `extra` are those of `Job`.
     """
     rows = [
         [Job(experiment, run, seed, root, extra or {}) for seed in (seeds or run.seeds)]
@@ -181,7 +162,7 @@ def run(
     Raises
     ------
     ValueError, FileNotFoundError
-        If a name is unknown, or a definition, configuration or data folder is missing.
+        If a name is unknown, or a file or the data folder is missing.
     """
     (experiment,) = options.read([name])
     extra = _overrides(rest.get("rest", []))
@@ -194,8 +175,7 @@ def run(
         for job in jobs:
             print(job.fit_command)
         return 0
-    messages = sys.stderr if options.json_ else sys.stdout
-    records, failures = _run_all(jobs, options.results, output, messages)
+    records, failures = _run_all(jobs, options, output)
     if options.json_:
         print(json.dumps({"results": records, "failures": failures}))
     for failure in failures:
@@ -221,36 +201,36 @@ def _overrides(rest: Sequence[str]) -> dict[str, Any]:
     return values
 
 
-def _run_all(
-    jobs: Sequence[Job], results: Path, output: Path, messages: TextIO
-) -> tuple[list[Record], list[str]]:
+def _run_all(jobs: Sequence[Job], options: Options, output: Path) -> tuple[list[Record], list[str]]:
     """Results of all jobs that are finished, also if they were before; a sentence for the others.
 
-    What has no result yet is trained and evaluated; the processes write to `messages` too.
+    What has no result yet is trained and evaluated.
     """
+    messages = sys.stderr if options.json_ else sys.stdout
     records: list[Record] = []
     failures: list[str] = []
     for number, job in enumerate(jobs, 1):
         label = f"[{number}/{len(jobs)}] {job.experiment.name} {job.run.name}, seed {job.seed}"
-        record = job.result(results)
+        record = job.result(options.results)
         if record is not None:
             outcome = "finished before"
         else:
             print(label, file=messages, flush=True)
             try:
-                record = _run(job, results, output, messages)
+                record = _train(job, options.results, output, messages)
                 values = {name: record["metrics"].get(name) for name in job.experiment.metrics}
                 texts = {k: "-" if v is None else f"{100 * v:.1f} %" for k, v in values.items()}
                 outcome = ", ".join(f"{name} {text}" for name, text in texts.items())
             except RunFailed as error:
                 outcome = str(error)
                 failures.append(f"{job.run.name}, seed {job.seed}: {error}")
-        records += [] if record is None else [record]
+        if record is not None:
+            records.append(record)
         print(f"{label}: {outcome}", file=messages, flush=True)
     return records, failures
 
 
-def _run(job: Job, results: Path, output: Path, messages: TextIO) -> Record:
+def _train(job: Job, results: Path, output: Path, messages: TextIO) -> Record:
     root = job.root or job.run.configuration(job.extra).get("data", {}).get("root", "")
     if not Path(root).is_dir():
         raise FileNotFoundError(f"data.root: no folder {root!r}; give the right one with --root")

@@ -30,17 +30,7 @@ class Estimate:
 
 @dataclass(frozen=True)
 class Row:
-    """All seeds of one run.
-
-    Attributes
-    ----------
-    run : Run
-        What was trained.
-    extra : mapping
-        Overrides given on the command line.
-    records : dict of int to dict
-        Results by seed; may be empty.
-    """
+    """Results of one run by seed, maybe none; `extra` are overrides given on the command line."""
 
     run: Run
     extra: Mapping[str, Any]
@@ -73,16 +63,8 @@ class Row:
 class Summary:
     """Results of one experiment.
 
-    Attributes
-    ----------
-    experiment : Experiment
-        Its definition.
-    rows : list of Row
-        The defined runs, then those with overrides of the command line.
-    outdated : int
-        Results of this experiment whose definition has changed since.
-    views : StoredViews or None
-        Shares of receptive fields, if they were stored.
+    `rows` are the defined runs, then those with overrides of the command line. `outdated` is the
+    number of results of this experiment whose definition has changed since.
     """
 
     experiment: Experiment

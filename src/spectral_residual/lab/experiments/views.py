@@ -6,27 +6,24 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from ...report.files import write_file
 from .definitions import Experiment, Options
 from .results import CHECKPOINT, code_version, data_fingerprint
 from .runner import OUTPUT, Job, plan
 
+if TYPE_CHECKING:
+    from ..viz.pictures import Views
+
 
 @dataclass(frozen=True)
 class StoredViews:
     """Shares of receptive fields as they were stored, of networks that are still defined so.
 
-    Attributes
-    ----------
-    seed : int
-        Seed of the trainings.
-    images : int
-        Validation persons that the gradients are a mean of.
-    shares : dict
-        ``energy_outside`` and ``absolute_outside`` by run.
-    command : str
-        What gives them again, with the checkpoints.
+    `seed` is that of the trainings, `images` the number of validation persons that the gradients
+    are a mean of. `shares` has ``energy_outside`` and ``absolute_outside`` by run. `command` gives
+    them again, with the checkpoints.
     """
 
     seed: int
@@ -101,35 +98,30 @@ def viz(
 
     Raises
     ------
-    ValueError
-        If a name is unknown, or the experiment trains no pose networks.
-    FileNotFoundError
-        If a definition, configuration or checkpoint is missing.
+    ValueError, FileNotFoundError
+        If a name is unknown, the networks are not of poses, or a checkpoint is missing.
     """
-    from ...pose.commands import pose_cli
-    from ..viz.pictures import draw_networks
-
     (experiment,) = options.read([name])
     if images < 1:
         raise ValueError(f"--images must be positive, got {images}")
     trained = _checkpoints(plan(experiment, runs, [seed], root), output, all_needed=bool(runs))
-    cli = pose_cli(experiment.run(next(iter(trained))).arguments(seed, root), run=False)
-    views = draw_networks(trained, cli.datamodule, images)
+    arguments = experiment.run(next(iter(trained))).arguments(seed, root)
+    views, data = _draw(trained, arguments, images)
     shares = views.shares()
     networks = {n: {"definition": experiment.run(n).definition(), **shares[n]} for n in shares}
-    command = f"srl experiment viz {name} --runs {' '.join(shares)} --seed {seed} --images {images}"
     content = {
         "experiment": name,
-        "command": command,
+        "command": f"srl experiment viz {name} --runs {' '.join(shares)} --seed {seed} "
+        f"--images {images}",
         "seed": seed,
         "images": images,
-        "data": data_fingerprint(cli.config.data.as_dict()),
+        "data": data,
         **code_version(),
         "networks": networks,
     }
     files = views.write(pictures_folder(output, experiment))
-    stored = _stored_file(options.results, experiment)
-    files.append(write_file(stored, json.dumps(content, indent=1) + "\n"))
+    text = json.dumps(content, indent=1) + "\n"
+    files.append(write_file(_stored_file(options.results, experiment), text))
     if options.json_:
         print(json.dumps({"receptive_field": shares, "files": [str(file) for file in files]}))
         return
@@ -157,6 +149,18 @@ def _checkpoints(jobs: Sequence[Job], output: Path, all_needed: bool) -> dict[st
             f"srl experiment run {experiment.name}"
         )
     return files
+
+
+def _draw(
+    checkpoints: Mapping[str, Path], arguments: list[str], images: int
+) -> tuple[Views, dict[str, Any]]:
+    """Pictures of checkpoints, and the fingerprint of the data that training options name."""
+    from ...pose.commands import pose_cli
+    from ..viz.pictures import draw_networks
+
+    cli = pose_cli(arguments, run=False)
+    data = data_fingerprint(cli.config.data.as_dict())
+    return draw_networks(checkpoints, cli.datamodule, images), data
 
 
 def _stored_file(results: Path, experiment: Experiment) -> Path:
