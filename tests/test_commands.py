@@ -116,6 +116,18 @@ def test_an_option_without_a_key():
         run("cat", "--size", "1", "2", "--option", "groups")
 
 
+def test_a_list_that_is_not_empty_by_default_may_be_emptied():
+    found = []
+
+    def draw(*, names: list[str] = ["a", "b"]) -> None:  # noqa: B006
+        """Draw."""
+        found.append(names)
+
+    for arguments in ([], ["--names"], ["--names", "c"]):
+        assert run_function(draw, arguments, "srl draw") == 0
+    assert found == [["a", "b"], [], ["c"]]
+
+
 def test_help(capsys):
     with pytest.raises(SystemExit) as stop:
         run("--help")

@@ -5,7 +5,8 @@ parameter's type becomes:
 
 =========================  ==============================================================
 ``bool = False``           ``--name``, without a value
-``list[T]``                one or more values; none too if it is positional with a default
+``list[T]``                one or more values; none too if there is a default that is not empty,
+                           or if it is positional with a default
 ``tuple[T, T]``            as many values
 ``list[tuple[T, T]]``      such values, and the option may be repeated
 ``dict[str, Any]``         ``--name KEY=VALUE``, which may be repeated; values are JSON if they can
@@ -18,15 +19,32 @@ An underscore at the end of a name is left out, others become hyphens.
 
 from __future__ import annotations
 
+import functools
 import inspect
 import json
+import re
+import textwrap
 from collections.abc import Callable, Sequence
 from dataclasses import MISSING, fields, is_dataclass
 from types import NoneType, UnionType
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from docstring_parser import parse as parse_docstring
-from jsonargparse import ArgumentParser
+from jsonargparse import ArgumentParser, DefaultHelpFormatter
+
+
+class HelpFormatter(DefaultHelpFormatter):
+    """Keeps the paragraphs of texts, and lines that are indented."""
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        fill = functools.partial(textwrap.fill, width=width, subsequent_indent=indent)
+        blocks = []
+        for paragraph in text.strip().split("\n\n"):
+            first, *listed = re.split(r"\n(?= )", paragraph)
+            lines = [fill(" ".join(first.split()))]
+            lines += [fill(line, subsequent_indent="      ") for line in listed]
+            blocks.append("\n".join(lines))
+        return "\n\n".join(blocks)
 
 
 def run_function(function: Callable[..., int | None], arguments: Sequence[str], prog: str) -> int:
@@ -79,7 +97,9 @@ def command_parser(function: Callable[..., Any], prog: str) -> ArgumentParser:
     """Parser of a function's parameters; see `run_function`."""
     text = parse_docstring(inspect.getdoc(function) or "")
     description = "\n\n".join(filter(None, (text.short_description, text.long_description)))
-    parser = ArgumentParser(prog=prog, description=description, allow_abbrev=False)
+    parser = ArgumentParser(
+        prog=prog, description=description, allow_abbrev=False, formatter_class=HelpFormatter
+    )
     _add_parameters(parser, function)
     return parser
 
@@ -132,7 +152,8 @@ def _settings(kind: Any, default: Any, positional: bool) -> dict[str, Any]:
         count = len(get_args(inner[0]))
         return settings | {"action": "append", "nargs": count, "type": get_args(inner[0])[0]}
     if origin is list:
-        return settings | {"type": inner[0], "nargs": "*" if positional and not required else "+"}
+        may_be_none = not required and (positional or bool(default))
+        return settings | {"type": inner[0], "nargs": "*" if may_be_none else "+"}
     if origin is tuple:
         return settings | {"type": inner[0], "nargs": len(inner)}
     return settings | {"type": whole} | ({"nargs": "?"} if positional and not required else {})

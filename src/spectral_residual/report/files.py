@@ -39,12 +39,18 @@ def replacing(path: str | Path) -> Iterator[Path]:
 def write_file(path: str | Path, content: str | bytes) -> Path:
     """Write text (UTF-8) or bytes in one step; see `replacing`.
 
+    Parameters
+    ----------
+    path : path
+        File to create or replace; missing parent folders are created.
+    content : str or bytes
+        All of the file.
+
     Returns
     -------
     Path
         The file.
     """
     with replacing(path) as temporary:
-        data = content.encode(errors="replace") if isinstance(content, str) else content
-        temporary.write_bytes(data)
+        temporary.write_bytes(content.encode() if isinstance(content, str) else content)
     return Path(path)
