@@ -30,24 +30,12 @@ NEUTRAL = (
 
 @dataclass(frozen=True)
 class Run:
-    """One training with all its seeds.
+    """One training, by ``srl pose`` or ``srl video``, with all its seeds.
 
-    Attributes
-    ----------
-    name : str
-        Unique within its experiment.
-    kind : {"pose", "video"}
-        Command that trains it: ``srl pose`` or ``srl video``.
-    configs : tuple of str
-        Configuration files, later ones win; relative to the current folder.
-    overrides : mapping
-        Single values by dotted keys, e.g. ``{"model.network.block_after": ["d1"]}``.
-    seeds : tuple of int
-        Seeds to train with.
-    baseline : str or None
-        Run of the same experiment to take the difference to.
-    paper : mapping
-        Metrics that the paper printed, in percent.
+    Of the `configs`, files relative to the current folder, later ones win; `overrides` are single
+    values by dotted keys, e.g. ``{"model.network.block_after": ["d1"]}``. `baseline` is the run of
+    the same experiment to take the difference to; `paper` holds metrics that the paper printed, in
+    percent.
     """
 
     name: str
@@ -100,26 +88,11 @@ class Run:
 
 @dataclass(frozen=True)
 class Experiment:
-    """One table: runs that are compared with each other.
+    """One table: runs, in its order, that are compared with each other.
 
-    Attributes
-    ----------
-    name : str
-        Name of its file without suffix.
-    title : str
-        One line.
-    kind : {"pose", "video"}
-        Task.
-    data : str
-        A sentence: data and budget of our runs as they are defined.
-    metrics : tuple of str
-        Metrics to tabulate; differences are given for the first.
-    runs : tuple of Run
-        In the order of the table.
-    paper : str or None
-        A sentence: where the printed numbers are from, with their data and budget.
-    compared : str or None
-        Run to compare with each other one.
+    `name` is that of its file without suffix. `data` says in a sentence with which data and budget
+    our runs are defined, `paper` from which the printed numbers are. `metrics` are tabulated, with
+    differences of the first; `compared` is the run to compare with each other one.
     """
 
     name: str

@@ -17,13 +17,10 @@ _LEGEND_ROWS = 14
 
 
 def metric_curves(summary: Summary) -> bytes | None:
-    """Draw the first metric of the validations during training, in percent.
+    """Draw the first metric of the validations during training, in percent, as PNG.
 
-    Returns
-    -------
-    bytes or None
-        PNG: for every run the mean over seeds, and in a pale shade the range of the seeds; None
-        if no run has a validation.
+    For every run the mean over seeds, and in a pale shade their range; None if no run has a
+    validation.
     """
     name = summary.metric
     curves = {row.name: _curve(row, name) for row in summary.rows}
@@ -63,19 +60,12 @@ def _curve(row: Row, metric: str) -> np.ndarray:
 
 
 def read_times(path: Path) -> dict[str, float]:
-    """Time by that of the network without blocks, by the names of the rows of a benchmark.
-
-    Parameters
-    ----------
-    path : Path
-        File written by ``srl bench networks --json``.
+    """Time by that of the network without blocks, by name, from ``srl bench networks --json``.
 
     Raises
     ------
-    FileNotFoundError
-        If there is no such file.
-    ValueError
-        If it is not such a file.
+    FileNotFoundError, ValueError
+        If there is no such file, or it is of something else.
     """
     if not path.is_file():
         raise FileNotFoundError(f"no such file: {path}")
@@ -91,19 +81,10 @@ def read_times(path: Path) -> dict[str, float]:
 
 
 def pareto_figure(summary: Summary, times: dict[str, float]) -> bytes:
-    """Draw the first metric of all runs that have a time, mean and range of the seeds.
+    """Draw the first metric of all runs that have a time, mean and range of the seeds, as PNG.
 
-    Parameters
-    ----------
-    summary : Summary
-        Results; the run ``base`` is the network without blocks.
-    times : dict of str to float
-        By names of runs; ``none`` is the network without blocks.
-
-    Returns
-    -------
-    bytes
-        PNG. A line joins the runs that no other beats in both.
+    A line joins the runs that no other beats in both. The network without blocks is the run
+    ``base`` and has the time ``none``.
 
     Raises
     ------

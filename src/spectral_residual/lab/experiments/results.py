@@ -7,7 +7,7 @@ import json
 import logging
 import os
 import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -43,19 +43,18 @@ def read_records(folder: Path) -> list[Record]:
 
     Lines that are no JSON object with a definition and a seed are left out with a warning.
     """
-    return [record for path in sorted(folder.glob("*.jsonl")) for record in _read_file(path)]
-
-
-def _read_file(path: Path) -> Iterator[Record]:
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
-        try:
-            record = json.loads(line)
-        except json.JSONDecodeError:
-            record = None
-        if isinstance(record, dict) and {"definition", "seed", "metrics"} <= record.keys():
-            yield record
-        else:
-            log.warning("%s: line %d is not a result, left out", path, number)
+    records = []
+    for path in sorted(folder.glob("*.jsonl")):
+        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+            try:
+                record = json.loads(line)
+            except json.JSONDecodeError:
+                record = None
+            if isinstance(record, dict) and {"definition", "seed", "metrics"} <= record.keys():
+                records.append(record)
+            else:
+                log.warning("%s: line %d is not a result, left out", path, number)
+    return records
 
 
 def code_version() -> dict[str, Any]:

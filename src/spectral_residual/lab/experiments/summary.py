@@ -105,13 +105,7 @@ class Summary:
         return None if base is None else row.run.paper[self.metric] - base
 
     def comparisons(self) -> dict[str, dict[int, float]]:
-        """The compared run minus each other one that has a result with the same seed.
-
-        Returns
-        -------
-        dict
-            Differences of the first metric in points by seed, by names of the other runs.
-        """
+        """Differences in points of the compared run to each other one, by its name, by seed."""
         rows = {row.name: row for row in self.rows if not row.extra}
         first = rows.pop(self.experiment.compared or "", None)
         if first is None:

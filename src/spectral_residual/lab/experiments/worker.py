@@ -98,16 +98,8 @@ class EpochRecorder(Checkpoint):
     A run that is interrupted anywhere, and goes on from the checkpoint, ends as an unbroken one:
     the file is replaced as a whole, by renaming (Lightning's own writing is not safe if the
     folder for temporary files is on another file system), and PyTorch's generator, which dropout
-    draws from, starts every epoch from a seed of its own.
-
-    Parameters
-    ----------
-    path : Path
-        The checkpoint.
-    seed : int
-        Seed of the run.
-    code : dict
-        As `code_version` returns it; noted for every process that has trained.
+    draws from, starts every epoch from a seed of its own. `code`, as `code_version` returns it, is
+    noted for every process that has trained.
 
     Attributes
     ----------
