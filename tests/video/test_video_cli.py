@@ -71,7 +71,7 @@ def test_validate_test_and_score(config, checkpoint, root, capsys):
         assert "top-1 (%)" in printed
         (folder,) = {p.parent for p in root.glob(f"runs/**/metrics_{split}.json")}
         assert (folder / f"confusion_{split}.png").is_file()
-        tables[split] = printed[printed.index("top-1 (%)") :].splitlines()[1]
+        tables[split] = printed[printed.index("top-1 (%)") :].splitlines()[2]
     scores = str(folder / "scores_test.npz")
     assert main(["video", "score", scores]) == 0
     assert tables["test"] in capsys.readouterr().out

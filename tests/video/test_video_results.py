@@ -30,7 +30,7 @@ def test_files_of_validation(root, tmp_path, capsys):
     task = make_task(data)
     make_trainer(tmp_path).validate(task, datamodule=data, verbose=False)
     printed = capsys.readouterr().out
-    for text in ("top-1 (%)", "top-5 (%)", "worst classes:", "top-5 says nothing with 3 classes"):
+    for text in ("top-1 (%)", "top-5 (%)", "worst classes", "top-5 says nothing with 3 classes"):
         assert text in printed
     assert sorted(p.name for p in tmp_path.iterdir()) == sorted(FILES)
     scores = read_scores(tmp_path / FILES[0])

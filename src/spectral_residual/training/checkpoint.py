@@ -18,6 +18,36 @@ def checkpoint_key(name: str) -> str:
     return f"spectral_residual_{name}"
 
 
+def read_file(path: str | Path) -> dict[str, Any]:
+    """Read a checkpoint: tensors and plain values, never code.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    ValueError
+        If `path` is an address, or the file no checkpoint or damaged, or if weights in it are not
+        finite.
+    """
+    if "://" in str(path):
+        raise ValueError(f"checkpoint {path}: an address; download the file and give its path")
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"no checkpoint {path}")
+    try:
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        reason = str(error).strip().split("\n")[0]
+        raise ValueError(f"{path}: not a readable checkpoint: {reason}") from error
+    weights = checkpoint.get("state_dict") if isinstance(checkpoint, dict) else None
+    if not isinstance(weights, dict):
+        raise ValueError(f"{path}: not a checkpoint: it has no state_dict")
+    for name, value in weights.items():
+        if isinstance(value, Tensor) and not torch.isfinite(value).all():
+            raise ValueError(f"{path}: the weights {name} are not finite: its training diverged")
+    return checkpoint
+
+
 def check_same(
     checkpoint: Mapping[str, Any],
     name: str,
@@ -101,14 +131,8 @@ def read_checkpoint(path: str | Path, name: str) -> tuple[Mapping[str, Any], dic
     ValueError
         If it is not a checkpoint with such a description.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"no checkpoint {path}")
-    try:
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:
-        raise ValueError(f"{path}: not a readable checkpoint: {error}") from error
-    stored = description(checkpoint, name, path)
+    checkpoint = read_file(path)
+    stored = description(checkpoint, name, Path(path))
     weights = {
         name.removeprefix(_NETWORK_PREFIX): value
         for name, value in checkpoint["state_dict"].items()

@@ -3,21 +3,29 @@
 from __future__ import annotations
 
 import json
+import logging
+import signal
 import warnings
 from collections.abc import Callable
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any, ClassVar
 
 import lightning
 import torch
 from lightning.pytorch.callbacks import LearningRateMonitor, ModelCheckpoint
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from ..blocks import BLOCKS, VIDEO_BLOCKS, option_names
 from ..commands import HelpFormatter
+from .callbacks import LastCheckpoint, find_checkpoint
+from .checkpoint import read_file
 from .data_module import DataModule
 from .speed import measure_speed
 from .task import Task
+
+log = logging.getLogger(__name__)
 
 Command = Callable[[list[str]], int]
 
@@ -68,6 +76,31 @@ class TaskCLI(LightningCLI):
             parser.link_arguments(f"data.{source}", f"model.{target}", apply_on="instantiate")
         parser.epilog = _block_help()
 
+    def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
+        """Parse, find the checkpoint that ``--ckpt_path last`` or ``best`` means, and read it."""
+        super().parse_arguments(parser, args)
+        subcommand: str | None = self.config.get("subcommand")
+        config: Any = self.config[subcommand] if subcommand else None
+        wanted = config.get("ckpt_path") if config else None
+        if not wanted:
+            return
+        if wanted not in ("last", "best"):
+            read_file(wanted)
+            return
+        folder = Path(config.trainer.default_root_dir)
+        found = find_checkpoint(wanted, folder)
+        if found is not None:
+            log.info("checkpoint: %s", found)
+        elif subcommand == "fit":
+            log.warning(
+                "NOTHING TO RESUME FROM: no %s.ckpt below %s; training starts from the beginning",
+                wanted,
+                folder,
+            )
+        else:
+            raise FileNotFoundError(f"--ckpt_path {wanted}: no {wanted}.ckpt below {folder}")
+        config.ckpt_path = None if found is None else str(found)
+
     @classmethod
     def build(cls, arguments: list[str], run: bool = True) -> TaskCLI:
         """Parse arguments, build trainer, model and data, and run the subcommand if asked to.
@@ -84,19 +117,22 @@ class TaskCLI(LightningCLI):
         parser_options: dict[str, Any] = {"formatter_class": HelpFormatter}
         if not run:
             parser_options["prog"] = f"srl {name}"
-        return cls(
-            cls.task,
-            cls.data,
-            trainer_defaults={
-                "callbacks": default_callbacks(cls.monitor),
-                "default_root_dir": f"runs/{name}",
-            },
-            save_config_kwargs={"overwrite": True},
-            seed_everything_default=0,
-            args=arguments,
-            run=run,
-            parser_kwargs=parser_options,
-        )
+        try:
+            return cls(
+                cls.task,
+                cls.data,
+                trainer_defaults={
+                    "callbacks": default_callbacks(cls.monitor),
+                    "default_root_dir": f"runs/{name}",
+                },
+                save_config_kwargs={"overwrite": True},
+                seed_everything_default=0,
+                args=arguments,
+                run=run,
+                parser_kwargs=parser_options,
+            )
+        except SIGTERMException:
+            raise SystemExit(128 + signal.SIGTERM) from None
 
     @classmethod
     def command(cls, subcommand: str) -> Command:
@@ -141,11 +177,11 @@ def default_callbacks(monitor: str) -> list[lightning.Callback]:
     """Checkpoints of the last and of the best epoch by a metric, and the rate's curve."""
     return [
         ModelCheckpoint(
-            monitor=monitor, mode="max", save_last=True, filename="best",
-            auto_insert_metric_name=False,
+            monitor=monitor, mode="max", filename="best", auto_insert_metric_name=False
         ),
+        LastCheckpoint(),
         LearningRateMonitor(logging_interval="epoch"),
-    ]  # fmt: skip
+    ]
 
 
 def _block_help() -> str:

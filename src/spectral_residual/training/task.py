@@ -14,6 +14,7 @@ from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from ..report.files import replacing
 from .broken import BrokenSamples
 from .checkpoint import checkpoint_key
 from .data_module import DataModule
@@ -164,6 +165,8 @@ class Task(lightning.LightningModule):
         if self._broken is not None and "broken" in batch:
             self._broken.update(batch)
         loss = self.loss(batch)
+        if not torch.isfinite(loss):
+            self._stop(loss, batch)
         count = len(next(iter(batch.values())))
         self.log("train/loss", loss, on_step=True, on_epoch=True, prog_bar=True, batch_size=count)
         self._epoch_samples += count * self.trainer.world_size
@@ -183,7 +186,14 @@ class Task(lightning.LightningModule):
 
     def validation_step(self, batch: Mapping[str, Tensor], batch_idx: int) -> None:
         """Keep what is predicted; all is measured at the end."""
-        self._batches.append({k: v.detach().cpu().numpy() for k, v in self.predict(batch).items()})
+        predicted = self.predict(batch)
+        for name, value in predicted.items():
+            if value.is_floating_point() and not torch.isfinite(value).all():
+                raise ValueError(
+                    f"the predicted {name} are not finite: the network has diverged, or its "
+                    "precision does not suffice"
+                )
+        self._batches.append({k: v.detach().cpu().numpy() for k, v in predicted.items()})
 
     def on_validation_epoch_end(self) -> None:
         """Compute the metrics over all processes."""
@@ -222,6 +232,27 @@ class Task(lightning.LightningModule):
         self.metrics = self.trainer.strategy.broadcast(metrics)
         for name, value in self.metrics.items():
             self.log(f"{split}/{name}", value, prog_bar=name in self.shown)
+
+    def _stop(self, loss: Tensor, batch: Mapping[str, Tensor]) -> None:
+        """Keep what is needed to look into a loss that is not finite, and raise ValueError."""
+        (optimizer,) = self.trainer.optimizers
+        rates = sorted({group["lr"] for group in optimizer.param_groups})
+        kept = {
+            "epoch": self.current_epoch,
+            "step": self.global_step,
+            "rates": rates,
+            "batch": dict(batch),
+            "network": self.network.state_dict(),
+        }
+        path = Path(self.trainer.default_root_dir) / f"diverged_rank{self.global_rank}.pt"
+        with replacing(path) as temporary:
+            torch.save(kept, temporary)
+        raise ValueError(
+            f"the training loss is {float(loss)} at epoch {self.current_epoch}, step "
+            f"{self.global_step}, learning rate {', '.join(f'{rate:g}' for rate in rates)}: "
+            f"training stops. The batch and the weights before it are in {path}; last.ckpt is "
+            "that of the last finished epoch"
+        )
 
     def _folder(self) -> Path:
         """Folder of this run; all processes must ask together."""

@@ -9,9 +9,8 @@ from typing import ClassVar
 from ..commands import run_function
 from ..training.cli import TaskCLI, prepare
 from .data_module import VideoDataModule
-from .output import print_evaluation
 from .predict import predict_files
-from .results import read_scores
+from .results import print_evaluation, read_scores
 from .task import VideoTask
 
 _OPTIONS_WITHOUT_VALUE = ("-h", "--help", "--print_config")

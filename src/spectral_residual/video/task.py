@@ -26,14 +26,15 @@ from .network import (
     trunk_normalisations,
     view_probabilities,
 )
-from .output import (
+from .predict import print_guesses, write_predictions
+from .results import (
+    VideoScores,
+    class_pairs,
+    folder_labels,
     print_evaluation,
-    print_guesses,
     report_missing,
     write_evaluation,
-    write_predictions,
 )
-from .results import VideoScores, class_pairs, folder_labels
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from ...report.table import format_table
 from ...video.augment import VideoAugment
 from ...video.data_module import VideoDataModule, VideoLoading
 from ...video.network import VideoNetwork
-from ...video.output import write_predictions
+from ...video.predict import write_predictions
 from ...video.results import read_scores
 from ...video.sampling import Clip, Views
 from ...video.task import VideoEvaluation, VideoTask
