@@ -172,15 +172,14 @@ def run(
         extra |= {"trainer.limit_train_batches": limit, "trainer.limit_val_batches": limit}
     jobs = plan(experiment, runs, seeds, root, extra)
     if dry_run:
-        for job in jobs:
-            print(job.fit_command)
+        print(*(job.fit_command for job in jobs), sep="\n")
         return 0
     records, failures = _run_all(jobs, options, output)
     if options.json_:
         print(json.dumps({"results": records, "failures": failures}))
     for failure in failures:
         print(f"not finished: {failure}", file=sys.stderr)
-    return int(bool(failures))
+    return 1 if failures else 0
 
 
 def _overrides(rest: Sequence[str]) -> dict[str, Any]:

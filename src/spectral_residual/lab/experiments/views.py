@@ -105,28 +105,16 @@ def viz(
     if images < 1:
         raise ValueError(f"--images must be positive, got {images}")
     trained = _checkpoints(plan(experiment, runs, [seed], root), output, all_needed=bool(runs))
-    arguments = experiment.run(next(iter(trained))).arguments(seed, root)
-    views, data = _draw(trained, arguments, images)
-    shares = views.shares()
-    networks = {n: {"definition": experiment.run(n).definition(), **shares[n]} for n in shares}
-    content = {
-        "experiment": name,
-        "command": f"srl experiment viz {name} --runs {' '.join(shares)} --seed {seed} "
-        f"--images {images}",
-        "seed": seed,
-        "images": images,
-        "data": data,
-        **code_version(),
-        "networks": networks,
-    }
+    views, content = _draw(experiment, trained, seed, images, root)
     files = views.write(pictures_folder(output, experiment))
     text = json.dumps(content, indent=1) + "\n"
     files.append(write_file(_stored_file(options.results, experiment), text))
+    shares = views.shares()
     if options.json_:
         print(json.dumps({"receptive_field": shares, "files": [str(file) for file in files]}))
         return
-    for run, found in shares.items():
-        outside = f"{100 * found['energy_outside']:.1f} %"
+    for run, share in shares.items():
+        outside = f"{100 * share['energy_outside']:.1f} %"
         print(f"{run}: {outside} of the gradient energy outside the central 25 %")
     print(*files, sep="\n")
 
@@ -152,15 +140,30 @@ def _checkpoints(jobs: Sequence[Job], output: Path, all_needed: bool) -> dict[st
 
 
 def _draw(
-    checkpoints: Mapping[str, Path], arguments: list[str], images: int
+    experiment: Experiment,
+    checkpoints: Mapping[str, Path],
+    seed: int,
+    images: int,
+    root: str | None,
 ) -> tuple[Views, dict[str, Any]]:
-    """Pictures of checkpoints, and the fingerprint of the data that training options name."""
+    """Pictures of checkpoints by run, and what is stored of them."""
     from ...pose.commands import pose_cli
     from ..viz.pictures import draw_networks
 
-    cli = pose_cli(arguments, run=False)
-    data = data_fingerprint(cli.config.data.as_dict())
-    return draw_networks(checkpoints, cli.datamodule, images), data
+    runs = {name: experiment.run(name) for name in checkpoints}
+    cli = pose_cli(next(iter(runs.values())).arguments(seed, root), run=False)
+    views = draw_networks(checkpoints, cli.datamodule, images)
+    shares, words = views.shares(), ["srl", "experiment", "viz", experiment.name]
+    words += ["--runs", *runs, "--seed", str(seed), "--images", str(images)]
+    return views, {
+        "experiment": experiment.name,
+        "command": " ".join(words),
+        "seed": seed,
+        "images": images,
+        "data": data_fingerprint(cli.config.data.as_dict()),
+        **code_version(),
+        "networks": {n: {"definition": run.definition(), **shares[n]} for n, run in runs.items()},
+    }
 
 
 def _stored_file(results: Path, experiment: Experiment) -> Path:
