@@ -121,7 +121,12 @@ _COMMANDS: dict[str, str | dict[str, str]] = {
         "videos": "lab.generated.write_videos:videos",
     },
     "demo": {"pose": "lab.demo.pose:pose", "video": "lab.demo.video:video"},
-    "experiment": "lab.experiments.cli:main",
+    "experiment": {
+        "list": "lab.experiments.runner:list_",
+        "run": "lab.experiments.runner:run",
+        "viz": "lab.experiments.views:viz",
+        "report": "lab.experiments.report:report",
+    },
     "viz": "lab.viz.command:viz",
     "cost": "lab.cost.command:main",
     "tables": "lab.cost.tables:tables",
