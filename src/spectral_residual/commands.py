@@ -159,7 +159,6 @@ def _settings(kind: Any, default: Any, positional: bool) -> dict[str, Any]:
     """Settings of `ArgumentParser.add_argument` for a type and a default."""
     required = default is inspect.Parameter.empty
     choices = [part for part in get_args(kind) if part is not NoneType]
-    whole = kind
     if get_origin(kind) in (Union, UnionType) and len(choices) == 1:
         kind = choices[0]
     inner, origin = get_args(kind), get_origin(kind)
@@ -180,7 +179,7 @@ def _settings(kind: Any, default: Any, positional: bool) -> dict[str, Any]:
         return settings | {"type": inner[0], "nargs": "*" if may_be_none else "+"}
     if origin is tuple:
         return settings | {"type": inner[0], "nargs": len(inner)}
-    return settings | {"type": whole} | ({"nargs": "?"} if positional and not required else {})
+    return settings | {"type": kind} | ({"nargs": "?"} if positional and not required else {})
 
 
 def _value(kind: Any, value: Any, name: str) -> Any:
