@@ -15,12 +15,13 @@ import time
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from lightning.pytorch import LightningModule, Trainer
-from lightning.pytorch.callbacks import Checkpoint, ModelCheckpoint
+from lightning.pytorch.callbacks import Checkpoint
 
 from ...report.files import write_file
+from ...training.callbacks import LastCheckpoint
+from ...training.checkpoint import read_file
 from ..bench.report import device_name
 from .results import CHECKPOINT, OUTCOME, data_fingerprint
 
@@ -56,7 +57,7 @@ def execute(
     cli = _build(kind, [*bar, *arguments, "--trainer.default_root_dir", str(folder)])
     trainer, task, data = cli.trainer, cli.model, cli.datamodule
     fingerprint = data_fingerprint(cli.config.data.as_dict())
-    others = [c for c in trainer.callbacks if not isinstance(c, ModelCheckpoint)]
+    others = [c for c in trainer.callbacks if not isinstance(c, Checkpoint)]
     checkpoint = folder / CHECKPOINT
     trainer.callbacks = [*others, EpochRecorder(checkpoint, seed, code)]
     trainer.fit(task, datamodule=data, ckpt_path=checkpoint if checkpoint.is_file() else None)
@@ -92,14 +93,10 @@ def _build(kind: str, arguments: list[str]) -> Any:
     return video_cli(arguments, run=False)
 
 
-class EpochRecorder(Checkpoint):
+class EpochRecorder(LastCheckpoint):
     """Writes a checkpoint after every epoch, and records the epochs in it.
 
-    A run that is interrupted anywhere, and goes on from the checkpoint, ends as an unbroken one:
-    the file is replaced as a whole, by renaming (Lightning's own writing is not safe if the
-    folder for temporary files is on another file system), and PyTorch's generator, which dropout
-    draws from, starts every epoch from a seed of its own. `code`, as `code_version` returns it, is
-    noted for every process that has trained.
+    `code`, as `code_version` returns it, is noted for every process that has trained.
 
     Attributes
     ----------
@@ -112,8 +109,7 @@ class EpochRecorder(Checkpoint):
     """
 
     def __init__(self, path: Path, seed: int, code: dict[str, Any]) -> None:
-        self.path = path
-        self.seed = seed
+        super().__init__(path, seed)
         self.code = code
         self.epochs: list[dict[str, Any]] = []
         self.sessions: list[dict[str, Any]] = []
@@ -140,14 +136,9 @@ class EpochRecorder(Checkpoint):
     def on_train_batch_start(
         self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
     ) -> None:
-        """Seed the epoch, before its first step.
-
-        Not in ``on_train_epoch_start``, which Lightning leaves out in some resumed epochs, and
-        after which loaders draw from the same generator in all but a resumed epoch.
-        """
+        """Seed the epoch, and forget the metrics of the one before."""
+        super().on_train_batch_start(trainer, pl_module, batch, batch_idx)
         if batch_idx == 0:
-            key = (self.seed, trainer.current_epoch, trainer.global_rank)
-            torch.manual_seed(int(np.random.SeedSequence(key).generate_state(1)[0]))
             self._validated = {}
 
     def on_train_batch_end(
@@ -177,12 +168,7 @@ class EpochRecorder(Checkpoint):
             values = {"loss": self.epochs[-1]["loss"], **self._validated}
             shown = ", ".join(f"{name} {value:.4g}" for name, value in values.items())
             print(f"epoch {trainer.current_epoch}: {shown}", flush=True)
-        part = self.path.with_name(self.path.name + ".part")
-        trainer.save_checkpoint(part)
-        if trainer.is_global_zero:
-            with part.open("rb") as file:
-                os.fsync(file.fileno())
-            part.replace(self.path)
+        super().on_train_epoch_end(trainer, pl_module)
         trainer.strategy.barrier("EpochRecorder")
         self._start = time.perf_counter()
 
@@ -195,8 +181,7 @@ def read_record(checkpoint: Path) -> dict[str, Any]:
     ValueError
         If it is not a checkpoint of an experiment.
     """
-    content = torch.load(checkpoint, map_location="cpu", weights_only=True)
-    callbacks = content.get("callbacks", {}) if isinstance(content, dict) else {}
+    callbacks = read_file(checkpoint).get("callbacks", {})
     if EpochRecorder.__name__ not in callbacks:
         raise ValueError(f"{checkpoint}: not a checkpoint of an experiment")
     return dict(callbacks[EpochRecorder.__name__])
