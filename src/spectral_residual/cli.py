@@ -32,6 +32,8 @@ usage: srl COMMAND ...
         generate a COCO-format data set of articulated people
   srl data videos FOLDER
         generate a data set of people's actions as mp4 files in class folders
+  srl data where [NAME]
+        where known data sets come from, and which files are expected
   srl demo pose | video [--output FOLDER]
         generate data, train with and without SRL blocks, compare
   srl experiment list | run NAME | viz NAME | report [NAME]
@@ -119,6 +121,7 @@ _COMMANDS: dict[str, str | dict[str, str]] = {
     "data": {
         "people": "lab.generated.write:people",
         "videos": "lab.generated.write_videos:videos",
+        "where": "configs.where:where",
     },
     "demo": {"pose": "lab.demo.pose:pose", "video": "lab.demo.video:video"},
     "experiment": {

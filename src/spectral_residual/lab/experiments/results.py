@@ -63,13 +63,14 @@ def code_version() -> dict[str, Any]:
     Returns
     -------
     dict
-        ``commit``, or None outside of a repository, and ``dirty``: whether files of the package
-        or of ``configs`` beside it differ from that commit or are not in it.
+        ``commit``, or None where the package is not in its repository, and ``dirty``: whether files
+        of the package differ from that commit or are not in it.
     """
     commit = _git("rev-parse", "HEAD")
-    if commit is None:
+    # An environment may lie in a repository of something else.
+    if commit is None or _git("ls-files", "--error-unmatch", Path(__file__).name) is None:
         return {"commit": None, "dirty": False}
-    changes = _git("status", "--porcelain", "--untracked-files=all", "--", ":/src", ":/configs")
+    changes = _git("status", "--porcelain", "--untracked-files=all", "--", ":/src")
     return {"commit": commit, "dirty": bool(changes)}
 
 
