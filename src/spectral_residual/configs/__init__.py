@@ -35,8 +35,8 @@ def find_configuration(name: str, kind: str) -> Path:
 
     A name is the end of a path below ``configs/<kind>``, by whole parts and without suffix
     (``lspet_short_128x96``, ``blocks/srl_fft``); one that is nowhere the whole end may leave out
-    last words (``lspet_short``). With ``configs/``, the kind and ``.yaml`` it is a name too, so that
-    paths of the repository work elsewhere.
+    last words (``lspet_short``). With ``configs/``, the kind and ``.yaml`` it is a name too, so
+    that paths of the repository work elsewhere.
 
     Parameters
     ----------
@@ -61,7 +61,9 @@ def find_configuration(name: str, kind: str) -> Path:
     if not found:
         found = [n for n in known if re.search(rf"(^|/){re.escape(key)}_[^/]*$", n)]
     if len(found) > 1:
-        raise ValueError(f"configuration {name!r} may be any of {', '.join(found)}; give one of them")
+        raise ValueError(
+            f"configuration {name!r} may be any of {', '.join(found)}; give one of them"
+        )
     if not found:
         hint = str(unknown_name("name", key, known)).partition("; ")[2]
         raise FileNotFoundError(

@@ -52,4 +52,7 @@ def where(name: str | None = None, *, json_: bool = False) -> None:
 def _text(entry: dict[str, Any]) -> str:
     what, source = (entry[key].replace("`", "") for key in ("what", "from"))
     files = "\n".join(f"    {line}" for line in entry["layout"])
-    return f"{entry['name']}: {what}\n  from: {source}\n  files in {entry['folder']}:\n{files}\n  {entry['command']}"
+    return (
+        f"{entry['name']}: {what}\n  from: {source}\n  files in {entry['folder']}:\n{files}\n"
+        f"  command: {entry['command']}"
+    )

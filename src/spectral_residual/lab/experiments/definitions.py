@@ -126,9 +126,7 @@ def experiment_names(folder: Path) -> list[str]:
         If there is no such folder.
     """
     if not folder.is_dir():
-        raise FileNotFoundError(
-            f"no folder {folder} of experiments; without --experiments those of the package are used"
-        )
+        raise FileNotFoundError(f"no folder {folder} of experiments; --experiments may be left out")
     return sorted(path.stem for path in folder.glob("*.yaml"))
 
 
