@@ -12,14 +12,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..transforms.watched import is_watched
+from ..transforms.base import has_hooks
 
 
 def is_plain(*layers: nn.Module) -> bool:
     """Whether the layers are convolutions without biases that nothing watches."""
     return all(
-        type(layer) is nn.Conv2d and layer.bias is None and not is_watched(layer)
-        for layer in layers
+        type(layer) is nn.Conv2d and layer.bias is None and not has_hooks(layer) for layer in layers
     )
 
 
@@ -72,7 +71,7 @@ def add_residual(x: Tensor, branch: Tensor, layer: nn.Module | None = None) -> T
         Shape, dtype and memory layout of `x`.
     """
     branch = branch.to(x.dtype)
-    kept = torch.compiler.is_compiling() or (layer is not None and is_watched(layer))
+    kept = torch.compiler.is_compiling() or (layer is not None and has_hooks(layer))
     if not kept and (x.is_contiguous() or is_channels_last(x)):
         folded = x.flatten(2, -2)
         if folded.stride() == branch.stride():

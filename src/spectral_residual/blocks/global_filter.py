@@ -15,8 +15,8 @@ from ..transforms.base import (
     check_size,
     computing_dtype,
     full_precision,
-    linear_resampling,
 )
+from ..transforms.bases import linear_resampling
 from ..transforms.fourier import inverse_half_spectrum
 from .checks import Shape, check_feature_map, check_positive
 from .fused import add_residual

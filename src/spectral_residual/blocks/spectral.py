@@ -22,8 +22,7 @@ from torch import Tensor, nn
 
 from ..errors import unknown_name
 from ..transforms import Transform
-from ..transforms.base import Size
-from ..transforms.watched import is_watched
+from ..transforms.base import Size, has_hooks
 from .checks import check_map_size
 
 ORDERS = ("concatenated", "interleaved")
@@ -223,7 +222,7 @@ class SRLBlock(nn.Module):
         if x.shape[0] == 0:
             return x
         size = tuple(x.shape[2:])
-        x, spectrum = self.transform.beside(x)
+        x, spectrum = self.transform.fork(x)
         planes = stack_parts(spectrum, self.order)
         frequencies = planes.shape[2:]
         # Of volumes the layers see time and height as one axis: pointwise, they need no more.
@@ -297,7 +296,7 @@ def scaled_norm(norm: nn.BatchNorm2d, z: Tensor, alpha: Tensor) -> Tensor:
 
     A normalisation that is watched or of a kind of its own is called.
     """
-    if type(norm) is not nn.BatchNorm2d or not norm.affine or is_watched(norm):
+    if type(norm) is not nn.BatchNorm2d or not norm.affine or has_hooks(norm):
         return norm(z) * alpha
     return batch_norm(norm, z, norm.weight * alpha, norm.bias * alpha)
 

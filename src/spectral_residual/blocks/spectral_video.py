@@ -172,7 +172,7 @@ class SRLVideoBlock(nn.Module):
         size = (x.shape[-2], x.shape[-1])
         if x.shape[0] == 0:
             return x
-        frames, spectrum = self.transform.beside(fold_time(x))
+        frames, spectrum = self.transform.fork(fold_time(x))
         z = self.bn1(self.conv1(stack_parts(spectrum, self.order)))
         z = scaled_norm(self.bn2, self.conv2(self._filter(z, size)), self.alpha)
         z = split_parts(z, self.transform.parts, self.order)

@@ -202,6 +202,37 @@ def waves(frequencies: int, n: int) -> tuple[Tensor, Tensor]:
     return torch.cos(angle) * scale, sine * scale
 
 
+def scaled_rows(
+    n: int, m: int, scaled_to: int | None, power: int, build: Callable[..., Tensor], *arguments: Any
+) -> Tensor:
+    """``build(*arguments, n, m)`` times sqrt(scaled_to / n) to a power."""
+    rows = build(*arguments, n, m)
+    return rows if scaled_to is None else rows * (scaled_to / n) ** (power / 2)
+
+
+def linear_resampling(n: int, m: int, *, periodic: bool, like: Tensor) -> Tensor:
+    """Matrix (m, n) that samples n values linearly at the positions ``j * n / m``.
+
+    Parameters
+    ----------
+    n, m : int
+        Number of given and of wanted values; both cover the same range of frequency.
+    periodic : bool
+        Whether value n is value 0 again; otherwise positions past the last value take it.
+    like : Tensor
+        Gives device and dtype.
+    """
+    position = torch.arange(m, dtype=torch.float64) * n / m
+    if not periodic:
+        position = position.clamp(max=n - 1)
+    lower = position.floor().long()
+    upper = (lower + 1) % n if periodic else (lower + 1).clamp(max=n - 1)
+    fraction = (position - lower)[:, None]
+    rows = torch.eye(n, dtype=torch.float64)
+    matrix = (1 - fraction) * rows[lower] + fraction * rows[upper]
+    return matrix.to(device=like.device, dtype=like.dtype)
+
+
 def constant(build: Callable[..., Tensor], like: Tensor, *arguments: Any) -> Tensor:
     """A matrix that depends on sizes alone, with the device and dtype of `like`.
 
