@@ -6,23 +6,19 @@ figure 1: the token-mixing half of a GFNet layer.
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor, nn
 
 from ..transforms import FourierTransform
-from ..transforms.base import (
-    Size,
-    check_size,
-    computing_dtype,
-    full_precision,
-)
+from ..transforms.base import Size, check_size, computing_dtype, full_precision
 from ..transforms.bases import linear_resampling
 from ..transforms.fourier import inverse_half_spectrum
-from .checks import Shape, check_feature_map, check_positive
-from .fused import add_residual
+from .base import ResidualBlock, Shape
 
 
-class GlobalFilterBlock(nn.Module):
+class GlobalFilterBlock(ResidualBlock):
     """Global filter (GFNet) for images: ``x + f^-1(weight * f(layer norm(x)))``.
 
     Equivalent to a circular convolution of every channel with a kernel as large as the map. All
@@ -49,9 +45,7 @@ class GlobalFilterBlock(nn.Module):
     """
 
     def __init__(self, channels: int, size: Size) -> None:
-        super().__init__()
-        check_positive("channels", channels)
-        self.channels = channels
+        super().__init__(channels)
         self.size = check_size(size)
         self.transform = FourierTransform()
         self.norm = nn.LayerNorm(channels, eps=1e-6)
@@ -59,33 +53,15 @@ class GlobalFilterBlock(nn.Module):
             torch.zeros(channels, *self.transform.spectral_size(self.size), 2)
         )
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Add the globally filtered map to the map.
-
-        Parameters
-        ----------
-        x : Tensor
-            Feature map, (N, C, H, W), floating point; autocast and half precisions work,
-            transforms and filter being computed in float32.
-
-        Returns
-        -------
-        Tensor
-            (N, C, H, W), dtype of `x`.
-
-        Raises
-        ------
-        ValueError
-            If `x` is a video, or has another number of channels.
-        """
-        check_feature_map(tuple(x.shape), self.channels)
+    def branch(self, x: Tensor) -> Tensor:
+        """The filtered map; transforms and filter are computed in float32 at least."""
         size = (x.shape[2], x.shape[3])
         normed = self.norm(x.movedim(1, 3)).movedim(3, 1)
         with full_precision(x.device):
             work = normed.to(computing_dtype(normed))
             weights = torch.view_as_complex(self.filter(size).to(work.dtype).contiguous())
             spectrum = torch.fft.rfft2(work, norm="ortho") * weights
-            return add_residual(x, inverse_half_spectrum(spectrum, size[1]))
+            return inverse_half_spectrum(spectrum, size[1])
 
     def filter(self, size: Size) -> Tensor:
         """The filter for maps of `size` (H, W): the weights, or resampled from them."""
@@ -93,25 +69,12 @@ class GlobalFilterBlock(nn.Module):
             return self.weight
         return resample_filter(self.weight, self.size, size)
 
-    def extra_operations(self, input_shape: Shape) -> float:
-        """Operations of transforms and filter, which no layer of the block accounts for.
+    def operations(self, size: Shape) -> float:
+        """Of transforms and filter: ``2 C H W log2(H W)``, and 4 for every frequency stored.
 
-        Parameters
-        ----------
-        input_shape : tuple of int
-            Shape of the input, (N, C, H, W).
-
-        Returns
-        -------
-        float
-            For one sample: ``2 C H W log2(H W)``, and 4 multiply-accumulates for every stored
-            frequency of every channel. The filter has learnt weights as a convolution has, and
-            is counted as one.
+        The filter has learnt weights as a convolution has, and is counted as one.
         """
-        check_feature_map(input_shape, self.channels)
-        size = (input_shape[2], input_shape[3])
-        rows, columns = self.transform.spectral_size(size)
-        products = 4 * self.channels * rows * columns
+        products = 4 * self.channels * math.prod(self.transform.spectral_size(size))
         return 2 * self.transform.operations(self.channels, size) + products
 
     def extra_repr(self) -> str:

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from ..errors import unknown_name
 from ..transforms import Transform
 from ..transforms.base import Size, has_hooks
-from .checks import check_map_size
+from .base import check_map_size
 
 ORDERS = ("concatenated", "interleaved")
 

@@ -17,8 +17,8 @@ from torch import Tensor, nn
 from ..errors import unknown_name
 from ..transforms import Transform
 from ..transforms.base import Size, check_size
-from .checks import Shape, check_positive
-from .folded import fold_time, unfold_time
+from .base import Shape, check_positive
+from .frames import fold_time, unfold_time
 from .spectral import (
     SpectralReLU,
     check_order,

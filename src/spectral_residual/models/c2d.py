@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from ..blocks import VIDEO_BLOCKS
-from ..blocks.folded import fold_time
+from ..blocks.frames import fold_time
 from ..insertion import insert_blocks
 from .resnet import ResNetTrunk
 
