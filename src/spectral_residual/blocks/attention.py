@@ -14,10 +14,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..transforms.base import full_precision
-from .base import ResidualBlock, Shape, divide
+from .base import Block, Shape, divide
 
 
-class _Attention(ResidualBlock):
+class _Attention(Block):
     """Heads of queries, keys and values from one convolution, and one convolution out."""
 
     def __init__(self, channels: int, heads: int) -> None:

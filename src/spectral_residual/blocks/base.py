@@ -53,7 +53,7 @@ _MAPS = {2: ("images", "H, W"), 3: ("videos", "T, H, W")}
 
 
 class Block(nn.Module):
-    """A block that keeps the shape of its maps, for images, videos or both.
+    """A block that keeps the shape of its maps: it adds a branch to them, which a class defines.
 
     Parameters
     ----------
@@ -69,28 +69,59 @@ class Block(nn.Module):
     axes: tuple[int, ...] = (2,)
     """2 if it takes images, 3 if videos."""
 
+    residual: bool = True
+    """False if it returns its branch alone."""
+
     def __init__(self, channels: int) -> None:
         super().__init__()
         check_positive("channels", channels)
         self.channels = channels
 
+    def forward(self, x: Tensor) -> Tensor:
+        """Add the branch to a map, or return it alone.
+
+        Parameters
+        ----------
+        x : Tensor
+            Feature map, (N, C, H, W) or (N, C, T, H, W) as the block is defined for images or
+            videos, floating point; autocast and half precisions work.
+
+        Returns
+        -------
+        Tensor
+            Shape and dtype of `x`.
+
+        Raises
+        ------
+        ValueError
+            If `x` has another number of axes or channels.
+        """
+        self.check_input(tuple(x.shape))
+        branch = self.branch(x).to(x.dtype)
+        if not self.residual:
+            return branch
+        # In the memory of the branch where the layouts allow it and no hook may have kept it.
+        free = not torch.compiler.is_compiling() and not any(map(has_hooks, self.modules()))
+        if free and (x.is_contiguous() or is_channels_last(x)):
+            folded = x.flatten(2, -2)
+            if folded.stride() == branch.stride():
+                return _unfold_frames(branch.add_(folded), x)
+        return x + _unfold_frames(branch, x)
+
+    def branch(self, x: Tensor) -> Tensor:
+        """What is added: (N, C, H, W) or (N, C, T * H, W), any floating-point dtype.
+
+        No view, and no value that an operation keeps for its backward pass.
+        """
+        raise NotImplementedError
+
     def extra_operations(self, input_shape: Shape) -> float:
-        """Operations that no layer of the block accounts for, by default none.
+        """Operations for one sample that no layer of the block accounts for.
 
         Parameters
         ----------
         input_shape : tuple of int
             Shape of the input, (N, C, H, W) or (N, C, T, H, W).
-
-        Returns
-        -------
-        float
-            Multiply-accumulates for one sample.
-
-        Raises
-        ------
-        ValueError
-            As the forward pass.
         """
         self.check_input(input_shape)
         return float(self.operations(tuple(input_shape[2:])))
@@ -112,46 +143,6 @@ class Block(nn.Module):
     def extra_repr(self) -> str:
         """What `repr` shows."""
         return f"channels={self.channels}"
-
-
-class ResidualBlock(Block):
-    """A block that adds something to its input: `branch`, which a class defines."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Add the branch to a map.
-
-        Parameters
-        ----------
-        x : Tensor
-            Feature map, (N, C, H, W) or (N, C, T, H, W) as the block is defined for images or
-            videos, floating point; autocast and half precisions work.
-
-        Returns
-        -------
-        Tensor
-            Shape and dtype of `x`.
-
-        Raises
-        ------
-        ValueError
-            If `x` has another number of axes or channels.
-        """
-        self.check_input(tuple(x.shape))
-        branch = self.branch(x).to(x.dtype)
-        # In the memory of the branch where the layouts allow it and nobody looks at it.
-        free = not torch.compiler.is_compiling() and not any(map(has_hooks, self.modules()))
-        if free and (x.is_contiguous() or is_channels_last(x)):
-            folded = x.flatten(2, -2)
-            if folded.stride() == branch.stride():
-                return _unfold_frames(branch.add_(folded), x)
-        return x + _unfold_frames(branch, x)
-
-    def branch(self, x: Tensor) -> Tensor:
-        """What is added: (N, C, H, W) or (N, C, T * H, W), any floating-point dtype.
-
-        No view, and no value that an operation keeps for its backward pass.
-        """
-        raise NotImplementedError
 
 
 def fold_frames(x: Tensor) -> Tensor:
@@ -179,19 +170,10 @@ def joint_weight(convs: Sequence[nn.Conv2d]) -> Tensor:
 
 
 def convolve_together(x: Tensor, convs: Sequence[nn.Conv2d]) -> list[Tensor]:
-    """Results of several 1x1 convolutions of the same map, which is read once.
+    """Results of 1x1 convolutions of the same map (N, C, H, W), which is read once.
 
-    Parameters
-    ----------
-    x : Tensor
-        (N, C, H, W).
-    convs : sequence of nn.Conv2d
-        Without groups, strides and biases.
-
-    Returns
-    -------
-    list of Tensor
-        (N, outputs, H, W) each; views of one tensor.
+    The convolutions have no groups, strides and biases; the results, (N, outputs, H, W) each, are
+    views of one tensor.
     """
     if not is_plain(*convs):
         return [conv(x) for conv in convs]

@@ -18,12 +18,12 @@ from torch import Tensor, nn
 
 from ..errors import unknown_name
 from ..transforms.base import computing_dtype, full_precision
-from .base import ResidualBlock, Shape, check_positive, convolve_together, divide, fold_frames
+from .base import Block, Shape, check_positive, convolve_together, divide, fold_frames
 
 KERNELS = ("rbf", "dot_product")
 
 
-class CompactGeneralizedBlock(ResidualBlock):
+class CompactGeneralizedBlock(Block):
     """Compact generalized non-local block (CGNL) for images and videos.
 
     The last normalisation starts with scale 0, so that the block returns its input unchanged.
@@ -127,17 +127,8 @@ def polynomial_attention(
 ) -> Tensor:
     """``y_a = sum_b sum_p k_p (theta_a phi_b)^p g_b``, in time and memory linear in L.
 
-    Parameters
-    ----------
-    theta, phi, g : Tensor
-        (..., L): vectors of queries, keys and values.
-    coefficients : sequence of float
-        ``k_p``, from degree 0; at least one.
-
-    Returns
-    -------
-    Tensor
-        (..., L).
+    Queries theta, keys phi, values g and the result are vectors, (..., L); the coefficients k_p
+    start with degree 0, at least one.
     """
     sums = []
     for degree, coefficient in enumerate(coefficients):

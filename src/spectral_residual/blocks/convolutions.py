@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from .base import ResidualBlock, check_positive
+from .base import Block, check_positive
 
 
-class ConvolutionBlock(ResidualBlock):
+class ConvolutionBlock(Block):
     """Convolution and batch normalisation with a residual connection, for images.
 
     The normalisation starts with scale 0, so that the block returns its input unchanged.

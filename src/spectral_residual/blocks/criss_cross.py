@@ -9,10 +9,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from .base import ResidualBlock, Shape, check_positive, divide
+from .base import Block, Shape, check_positive, divide
 
 
-class CrissCrossAttention(ResidualBlock):
+class CrissCrossAttention(Block):
     """One pass: every position attends to the H + W - 1 positions of its row and column.
 
     One softmax over all of them, not scaled; returns ``gamma * attended + input``.
@@ -54,7 +54,7 @@ class CrissCrossAttention(ResidualBlock):
         return height * width * (height + width) * features
 
 
-class RecurrentCrissCrossBlock(ResidualBlock):
+class RecurrentCrissCrossBlock(Block):
     """Recurrent criss-cross attention block (RCCA) for images::
 
         x -> conv 3x3 (C to C') -> BN -> leaky ReLU -> criss-cross, twice with the same weights
@@ -114,17 +114,7 @@ class RecurrentCrissCrossBlock(ResidualBlock):
 def criss_cross_attention(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
     """Softmax attention of every position to its row and column, itself counted once.
 
-    Parameters
-    ----------
-    query, key : Tensor
-        (N, d, H, W).
-    value : Tensor
-        (N, C, H, W).
-
-    Returns
-    -------
-    Tensor
-        (N, C, H, W).
+    Queries and keys are (N, d, H, W); values and the result (N, C, H, W).
     """
     height = query.shape[2]
     itself = torch.eye(height, dtype=torch.bool, device=query.device).unsqueeze(1)

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .base import (
-    ResidualBlock,
+    Block,
     Shape,
     convolve_together,
     divide,
@@ -22,7 +22,7 @@ from .base import (
 )
 
 
-class DoubleAttentionBlock(ResidualBlock):
+class DoubleAttentionBlock(Block):
     """Double attention block (A2) for images and videos.
 
     The last convolution starts at 0, so that the block returns its input unchanged; there is no
@@ -53,7 +53,7 @@ class DoubleAttentionBlock(ResidualBlock):
         nn.init.zeros_(self.out.weight)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Add a mixture of the global descriptors to every position; see `ResidualBlock`."""
+        """Add a mixture of the global descriptors to every position; see `Block`."""
         self.check_input(tuple(x.shape))
         in_rows = is_channels_last(x) and is_plain(*self.children())
         return self._attend_in_rows(x) if in_rows else super().forward(x)
@@ -83,21 +83,10 @@ class DoubleAttentionBlock(ResidualBlock):
 def double_attention(features: Tensor, gather: Tensor, distribute: Tensor) -> Tensor:
     """Gather features into descriptors and distribute these to the positions.
 
-    Parameters
-    ----------
-    features : Tensor
-        (N, m, L): m features of L positions.
-    gather : Tensor
-        (N, n, L), logits: over the *positions*, their softmax weights what each of the n
-        descriptors is the mean of.
-    distribute : Tensor
-        (N, n, L), logits: over the *descriptors*, their softmax weights what each position
-        receives.
-
-    Returns
-    -------
-    Tensor
-        (N, m, L); a convex mixture of the features at every position.
+    Of L positions there are m features, (N, m, L), and two times n logits, (N, n, L): softmax over
+    the *positions* gives the weights that each of the n descriptors is the mean with; softmax over
+    the *descriptors* what each position receives. The result, (N, m, L), is a convex mixture of the
+    features at every position.
     """
     descriptors = features @ gather.softmax(dim=2).mT.to(features.dtype)
     return descriptors @ distribute.softmax(dim=1).to(descriptors.dtype)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ..transforms import FourierTransform
-from .base import Block, ResidualBlock, Shape, divide
+from .base import Block, Shape, divide
 
 
 class FourierUnit(Block):
@@ -44,7 +44,7 @@ class FourierUnit(Block):
         return 2 * self.transform.operations(self.channels, size)
 
 
-class FastFourierBlock(ResidualBlock):
+class FastFourierBlock(Block):
     """Spectral transform of fast Fourier convolution (FFC) for images::
 
         x -> conv 1x1 (C to C/2) -> BN -> ReLU = u

@@ -35,6 +35,8 @@ class TimmBlock(Block):
         If channels are not positive.
     """
 
+    residual = False
+
     def __init__(self, channels: int, *, layer: str) -> None:
         super().__init__(channels)
         try:
@@ -44,16 +46,9 @@ class TimmBlock(Block):
         self.name = layer
         self.layer: nn.Module = getattr(layers, layer)(channels)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """What timm's layer does; (N, C, H, W) to the same shape and dtype.
-
-        Raises
-        ------
-        ValueError
-            If `x` is a video, or has another number of channels.
-        """
-        self.check_input(tuple(x.shape))
-        return self.layer(x).to(x.dtype)
+    def branch(self, x: Tensor) -> Tensor:
+        """What timm's layer does."""
+        return self.layer(x)
 
     def operations(self, size: Shape) -> float:
         """``C H W``, the sum over positions, for GlobalContext, and 0 for SEModule."""

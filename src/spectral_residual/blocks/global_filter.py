@@ -15,10 +15,10 @@ from ..transforms import FourierTransform
 from ..transforms.base import Size, check_size, computing_dtype, full_precision
 from ..transforms.bases import linear_resampling
 from ..transforms.fourier import inverse_half_spectrum
-from .base import ResidualBlock, Shape
+from .base import Block, Shape
 
 
-class GlobalFilterBlock(ResidualBlock):
+class GlobalFilterBlock(Block):
     """Global filter (GFNet) for images: ``x + f^-1(weight * f(layer norm(x)))``.
 
     Equivalent to a circular convolution of every channel with a kernel as large as the map. All
@@ -83,23 +83,11 @@ class GlobalFilterBlock(ResidualBlock):
 
 
 def resample_filter(weights: Tensor, size: Size, new_size: Size) -> Tensor:
-    """Carry complex filters over frequencies from one map size to another.
+    """Carry filters (C, H, W // 2 + 1, 2), real and imaginary parts, to another map size.
 
-    The filters are taken as functions of normalised frequency (cycles per pixel), periodic in
-    both axes, and interpolated linearly. Only their Hermitian part acts on real maps, so only
-    that part is carried over.
-
-    Parameters
-    ----------
-    weights : Tensor
-        (C, H, W // 2 + 1, 2), real and imaginary parts, for maps of `size`.
-    size, new_size : (int, int)
-        Map size (H, W) they belong to, and the one they are wanted for.
-
-    Returns
-    -------
-    Tensor
-        Filters for maps of `new_size`, (C, H', W' // 2 + 1, 2); differentiable.
+    They are taken as functions of normalised frequency (cycles per pixel), periodic in both axes,
+    and interpolated linearly. Only their Hermitian part acts on real maps, so only that part is
+    carried over. Differentiable.
     """
     height, width = size
     missing = _conjugate_rows(weights)[:, :, 1 : (width + 1) // 2].flip(2)

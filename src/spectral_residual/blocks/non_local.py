@@ -9,6 +9,7 @@ Every position attends to all positions, of all frames where the input is a vide
 
 from __future__ import annotations
 
+import functools
 import math
 
 import torch
@@ -18,7 +19,7 @@ from torch.utils.checkpoint import checkpoint
 
 from ..errors import unknown_name
 from ..transforms.base import computing_dtype, full_precision
-from .base import ResidualBlock, Shape, divide, fold_frames
+from .base import Block, Shape, divide, fold_frames
 
 MODES = ("embedded_gaussian", "gaussian", "dot_product", "concatenation")
 
@@ -26,7 +27,7 @@ _SOFTMAX_MODES = ("embedded_gaussian", "gaussian")
 _QUERIES_AT_ONCE = 256
 
 
-class NonLocalBlock(ResidualBlock):
+class NonLocalBlock(Block):
     """Non-local block for images and videos.
 
     The last normalisation starts with scale 0, so that the block returns its input unchanged.
@@ -122,19 +123,8 @@ class NonLocalBlock(ResidualBlock):
     def attend(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
         """Weighted mean of the values for every query, by the block's pairwise function.
 
-        Parameters
-        ----------
-        query : Tensor
-            (N, L, features); in concatenation mode (N, L, 1), its half of ``w . [theta, phi]``.
-        key : Tensor
-            (N, M, features), or (N, M, 1).
-        value : Tensor
-            (N, M, c).
-
-        Returns
-        -------
-        Tensor
-            (N, L, c).
+        Of queries (N, L, features), keys (N, M, features) and values (N, M, c) to (N, L, c). In
+        concatenation mode there is one feature, their halves of ``w . [theta, phi]``.
         """
         if not self.memory_efficient:
             return self._attend_to_all_pairs(query, key, value)
@@ -164,14 +154,8 @@ class NonLocalBlock(ResidualBlock):
         """All pairs of some queries, not kept for the backward pass but computed again."""
         if not torch.is_grad_enabled():
             return self._attend_to_all_pairs(query, key, value)
-        result: Tensor = checkpoint(
-            self._attend_to_all_pairs,
-            query,
-            key,
-            value,
-            use_reentrant=False,
-            preserve_rng_state=False,
-        )
+        attend = functools.partial(checkpoint, use_reentrant=False, preserve_rng_state=False)
+        result: Tensor = attend(self._attend_to_all_pairs, query, key, value)
         return result
 
     def operations(self, size: Shape) -> float:

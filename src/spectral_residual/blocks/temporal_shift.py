@@ -35,6 +35,7 @@ class TemporalShift(Block):
     """
 
     axes = (3,)
+    residual = False
 
     def __init__(self, channels: int, *, fraction: float = 0.125) -> None:
         super().__init__(channels)
@@ -47,25 +48,8 @@ class TemporalShift(Block):
                 f"{channels}"
             )
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Shift a video.
-
-        Parameters
-        ----------
-        x : Tensor
-            Feature map, (N, C, T, H, W), any T.
-
-        Returns
-        -------
-        Tensor
-            (N, C, T, H, W), dtype of `x`.
-
-        Raises
-        ------
-        ValueError
-            If `x` is not five-dimensional or has another number of channels.
-        """
-        self.check_input(tuple(x.shape))
+    def branch(self, x: Tensor) -> Tensor:
+        """The shifted video; the number of frames may be any."""
         others = self.channels - 2 * self.shifted
         forward, back, rest = x.split((self.shifted, self.shifted, others), dim=1)
         forward = functional.pad(forward[:, :, :-1], (0, 0, 0, 0, 1, 0))

@@ -50,21 +50,11 @@ def check_size(size: object) -> tuple[int, int]:
     return int(size[0]), int(size[1])
 
 
-def check_modes(modes: Modes, axes: int) -> tuple[int | None, ...] | None:
+def _check_modes(modes: Modes, axes: int) -> tuple[int | None, ...] | None:
     """Return `modes` with one entry for each axis, or None if all frequencies are kept.
 
-    Parameters
-    ----------
-    modes : int, sequence of int or None, or None
-        One number stands for height and width; of a third axis, time, all is then kept. In a
-        sequence None keeps all of an axis.
-    axes : int
-        2 for maps (H, W), 3 for volumes (T, H, W).
-
-    Raises
-    ------
-    ValueError
-        If a number is no positive integer, or there is not one for each axis.
+    One number stands for height and width; of a third axis, time, all is then kept. In a sequence
+    None keeps all of an axis.
     """
     if modes is None:
         return None
@@ -144,7 +134,7 @@ class Transform(nn.Module, ABC):
 
     def __init__(self, modes: Modes = None, size: Size | None = None) -> None:
         super().__init__()
-        self.modes = check_modes(modes, self.axes)
+        self.modes = _check_modes(modes, self.axes)
         self.reference_size = None if size is None else tuple(size)
 
     def rows(self, size: Size) -> Size:

@@ -243,20 +243,10 @@ def column_weights(width: int, like: Tensor) -> Tensor:
 
 
 def inverse_over_width(rows: Tensor, width: int) -> Tensor:
-    """Real inverse over the last axis, when the inverse over all others is done.
+    """Real inverse over the last axis, (..., W), when the inverse over all others is done.
 
-    Parameters
-    ----------
-    rows : Tensor
-        (..., W // 2 + 1), complex; imaginary parts of columns that are their own mirror images
-        have no part in a real map and are set to 0, in place.
-    width : int
-        W.
-
-    Returns
-    -------
-    Tensor
-        (..., W), real.
+    Imaginary parts of columns of (..., W // 2 + 1) that are their own mirror images have no part
+    in a real map and are set to 0, in place.
     """
     own_mirrors = slice(None, None, width if width % 2 else width // 2)
     torch.view_as_real(rows)[..., own_mirrors, 1].zero_()
