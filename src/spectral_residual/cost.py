@@ -184,12 +184,8 @@ class _Counter(TorchDispatchMode):
 def _own_parameters(model: nn.Module) -> defaultdict[nn.Module, int]:
     """Parameters of every module without its children; shared ones of the first that has them."""
     counts: defaultdict[nn.Module, int] = defaultdict(int)
-    seen: set[int] = set()
-    for module in model.modules():
-        for parameter in module.parameters(recurse=False):
-            if id(parameter) not in seen:
-                seen.add(id(parameter))
-                counts[module] += parameter.numel()
+    for name, parameter in model.named_parameters():
+        counts[model.get_submodule(name.rpartition(".")[0])] += parameter.numel()
     return counts
 
 
@@ -202,12 +198,9 @@ def _blocks(module: nn.Module) -> Iterator[nn.Module]:
         yield from _blocks(child)
 
 
-def _layer_operations(module: nn.Module, inputs: Tensor, output: Tensor, accounting: str) -> float:
-    weight = module.weight
-    if not isinstance(weight, Tensor):
-        raise TypeError(f"{type(module).__name__} has no weight tensor")
+def _layer_operations(module: Any, inputs: Tensor, output: Tensor, accounting: str) -> float:
     if isinstance(module, nn.Linear):
         return output.numel() * module.in_features
     at_input = isinstance(module, _DECONVOLUTIONS) and accounting == "exact"
     maps = inputs if at_input else output
-    return weight.numel() * maps.shape[0] * maps.shape[2:].numel()
+    return module.weight.numel() * maps.shape[0] * maps.shape[2:].numel()

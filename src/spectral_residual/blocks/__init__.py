@@ -15,7 +15,6 @@ from ..errors import unknown_name
 from ..transforms import TRANSFORMS, FourierVolume, Modes, Transform, create_transform
 from ..transforms.base import Size, check_size
 from .attention import LinearAttentionBlock, SelfAttentionBlock
-from .base import VideoSize, check_video_size
 from .compact_generalized import CompactGeneralizedBlock
 from .convolutions import ConvolutionBlock
 from .criss_cross import CrissCrossAttention, RecurrentCrissCrossBlock
@@ -30,6 +29,7 @@ from .spectral_video import SRLVideoBlock
 from .temporal_shift import TemporalShift
 
 ImageSize = tuple[int, int]
+VideoSize = tuple[int, int, int]
 MapSize = ImageSize | VideoSize
 Constructor = Callable[..., nn.Module]
 
@@ -123,10 +123,10 @@ def create_block(name: str, channels: int, size: Size, **options: Any) -> nn.Mod
         A block of your own as ``"package.module:function"``, which is called with channels, size
         and the options; or one of `BLOCKS`; for videos, one of `VIDEO_BLOCKS`. Spectral residual
         learning with few frequencies, the recommended form: ``srl``. The paper's blocks, `SRLBlock`
-        and, for videos, `SRLVideoBlock`: ``srl-fft`` (Fourier),
-        ``srl-lo`` (learnable orthogonal), ``srl-dct``, ``srl-wht`` (Walsh-Hadamard),
-        ``srl-haar``, ``srl-slant``; for videos alone ``srl-fft-3d``, whose
-        Fourier transform reaches over the frames too. For comparison: ``non-local``
+        and, for videos, `SRLVideoBlock`: ``srl-fft`` (Fourier), ``srl-lo`` (learnable orthogonal),
+        ``srl-dct``, ``srl-wht`` (Walsh-Hadamard), ``srl-haar``, ``srl-slant``; for videos alone
+        ``srl-fft-3d``, whose Fourier transform reaches over the frames too. For comparison:
+        ``non-local``
         (`NonLocalBlock`), ``a2`` (`DoubleAttentionBlock`), ``cgnl`` (`CompactGeneralizedBlock`),
         ``rcca`` (`RecurrentCrissCrossBlock`), ``ffc`` (`FastFourierBlock`), ``gfnet``
         (`GlobalFilterBlock`), ``self-attention`` (`SelfAttentionBlock`), ``linear-attention``
@@ -150,9 +150,8 @@ def create_block(name: str, channels: int, size: Size, **options: Any) -> nn.Mod
         Maps (N, C, H, W) or (N, C, T, H, W), as `size` has it, to the same shape (``non-local``,
         ``a2`` and ``cgnl`` take both). The identity at the start, but for ``tsm``, which shifts
         channels in time, for timm's, and for blocks with an ``alpha`` other than 0, as ``srl`` for
-        videos has it. Its
-        ``extra_operations(input_shape)`` gives the operations per sample that none of its layers
-        accounts for.
+        videos has it. Its ``extra_operations(input_shape)`` gives the operations per sample that
+        none of its layers accounts for.
 
     Raises
     ------
@@ -161,7 +160,7 @@ def create_block(name: str, channels: int, size: Size, **options: Any) -> nn.Mod
         the block is not defined for videos and `size` is that of one, or not for images.
     """
     video = isinstance(size, (tuple, list)) and len(size) == 3
-    size = check_video_size(size) if video else check_size(size)
+    size = check_size(size, 3 if video else 2)
     if ":" in name:
         try:
             block = _imported(name)(channels, size, **options)
@@ -192,17 +191,15 @@ def check_options(name: str, options: dict[str, Any], *, video: bool = False) ->
     known_blocks = tuple(_FOR_IMAGES | _FOR_VIDEOS)
     if name not in known_blocks:
         raise unknown_name("block", name, known_blocks)
-    if video and name not in VIDEO_BLOCKS:
+    blocks = _FOR_VIDEOS if video else _FOR_IMAGES
+    if name not in blocks:
+        kind, names = ("videos", VIDEO_BLOCKS) if video else ("images", BLOCKS)
+        expected, got = ("(H, W)", "(T, H, W)") if video else ("(T, H, W)", "(H, W)")
         raise ValueError(
-            f"block {name!r} is not defined for videos: expected a size (H, W), got (T, H, W); "
-            f"blocks for videos: {', '.join(VIDEO_BLOCKS)}"
+            f"block {name!r} is not defined for {kind}: expected a size {expected}, got {got}; "
+            f"blocks for {kind}: {', '.join(names)}"
         )
-    if not video and name not in _FOR_IMAGES:
-        raise ValueError(
-            f"block {name!r} is not defined for images: expected a size (T, H, W), got (H, W); "
-            f"blocks for images: {', '.join(BLOCKS)}"
-        )
-    known = _keywords((_FOR_VIDEOS if video else _FOR_IMAGES)[name])
+    known = _keywords(blocks[name])
     for option in options:
         if option == "kernel" and name.startswith("srl"):
             raise ValueError(
@@ -244,14 +241,8 @@ def _keywords(constructor: Constructor) -> list[str]:
     """Options of a block: keywords of its builder, and of the class that the builder wraps."""
     functions = [constructor, getattr(constructor, "__wrapped__", constructor)]
     signatures = [inspect.signature(f, follow_wrapped=False).parameters for f in functions]
-    return list(
-        dict.fromkeys(
-            parameter.name
-            for parameters in signatures
-            for parameter in parameters.values()
-            if parameter.kind is inspect.Parameter.KEYWORD_ONLY and parameter.name != "frames"
-        )
-    )
+    found = [p for parameters in signatures for p in parameters.values() if p.name != "frames"]
+    return list(dict.fromkeys(p.name for p in found if p.kind is p.KEYWORD_ONLY))
 
 
 __all__ = [

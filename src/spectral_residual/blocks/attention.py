@@ -27,13 +27,12 @@ class _Attention(Block):
         self.qkv = nn.Conv2d(channels, 3 * channels, 1, bias=False)
         self.out = nn.Conv2d(channels, channels, 1, bias=False)
 
-    def _heads(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def _heads(self, x: Tensor) -> tuple[Tensor, ...]:
         """Queries, keys and values, (N, heads, H * W, C / heads) each."""
         # Rows of positions, one copy: the fused kernels want the features side by side.
         rows = self.qkv(x).flatten(2).mT.contiguous()
         z = rows.unflatten(2, (3, self.heads, self.width)).permute(2, 0, 3, 1, 4)
-        query, key, value = z.unbind(0)
-        return query, key, value
+        return z.unbind(0)
 
     def _maps(self, z: Tensor, like: Tensor) -> Tensor:
         return z.mT.flatten(1, 2).unflatten(2, like.shape[2:])
@@ -68,7 +67,8 @@ class SelfAttentionBlock(_Attention):
 
     def branch(self, x: Tensor) -> Tensor:
         """What every position attends to."""
-        return self.out(self._maps(F.scaled_dot_product_attention(*self._heads(x)), x))
+        query, key, value = self._heads(x)
+        return self.out(self._maps(F.scaled_dot_product_attention(query, key, value), x))
 
     def operations(self, size: Shape) -> float:
         """``2 C (H W)^2``: of both matrix products."""

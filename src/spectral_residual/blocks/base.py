@@ -12,24 +12,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..transforms.base import check_size, has_hooks
+from ..transforms.base import has_hooks
 
 Shape = tuple[int, ...]
-VideoSize = tuple[int, int, int]
 
-
-def check_video_size(size: object) -> VideoSize:
-    """Return `size` as (T, H, W), three positive ints, or raise ValueError."""
-    if not isinstance(size, (tuple, list)) or len(size) != 3:
-        raise ValueError(f"size must be three positive integers (T, H, W), got {size!r}")
-    frames, *frame = size
-    check_positive("frames", frames)
-    return (frames, *check_size(frame))
-
-
-def check_map_size(size: object, axes: int) -> tuple[int, ...]:
-    """Return `size` as (H, W), or for three axes (T, H, W), or raise ValueError."""
-    return check_video_size(size) if axes == 3 else check_size(size)
+_MAPS = {2: ("images", "H, W"), 3: ("videos", "T, H, W")}
 
 
 def check_positive(label: str, number: int) -> None:
@@ -47,9 +34,6 @@ def divide(label: str, number: int, divisor_label: str, divisor: int) -> int:
             f"{label} must be divisible by {divisor_label}, got {number} and {divisor}"
         )
     return number // divisor
-
-
-_MAPS = {2: ("images", "H, W"), 3: ("videos", "T, H, W")}
 
 
 class Block(nn.Module):

@@ -79,9 +79,7 @@ class CompactGeneralizedBlock(Block):
         self.kernel = kernel
         self.groups = groups
         self.coefficients = rbf_coefficients(taylor_order, gamma) if kernel == "rbf" else (0.0, 1.0)
-        self.theta = nn.Conv2d(channels, inner, 1, bias=False)
-        self.phi = nn.Conv2d(channels, inner, 1, bias=False)
-        self.g = nn.Conv2d(channels, inner, 1, bias=False)
+        self.theta, self.phi, self.g = (nn.Conv2d(channels, inner, 1, bias=False) for _ in range(3))
         self.out = nn.Conv2d(inner, channels, 1, groups=groups, bias=False)
         self.norm = nn.GroupNorm(groups, channels)
         for conv in (self.theta, self.phi, self.g, self.out):

@@ -28,13 +28,7 @@ class ConvolutionBlock(Block):
         If channels are not positive, or kernel_size is not positive and odd.
     """
 
-    def __init__(
-        self,
-        channels: int,
-        *,
-        kernel_size: int = 3,
-        depthwise: bool = False,
-    ) -> None:
+    def __init__(self, channels: int, *, kernel_size: int = 3, depthwise: bool = False) -> None:
         super().__init__(channels)
         check_positive("kernel_size", kernel_size)
         if kernel_size % 2 == 0:

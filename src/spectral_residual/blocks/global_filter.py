@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from ..transforms import FourierTransform
 from ..transforms.base import Size, check_size, computing_dtype, full_precision
-from ..transforms.bases import linear_resampling
+from ..transforms.bases import interpolate
 from ..transforms.fourier import inverse_half_spectrum
 from .base import Block, Shape
 
@@ -89,13 +89,11 @@ def resample_filter(weights: Tensor, size: Size, new_size: Size) -> Tensor:
     and interpolated linearly. Only their Hermitian part acts on real maps, so only that part is
     carried over. Differentiable.
     """
-    height, width = size
-    missing = _conjugate_rows(weights)[:, :, 1 : (width + 1) // 2].flip(2)
+    missing = _conjugate_rows(weights)[:, :, 1 : (size[1] + 1) // 2].flip(2)
     plane = torch.cat((weights, missing), dim=2)
     plane = (plane + _conjugate_rows(plane).flip(2).roll(1, 2)) / 2
-    rows = linear_resampling(height, new_size[0], periodic=True, like=weights)
-    columns = linear_resampling(width, new_size[1], periodic=True, like=weights)
-    return torch.einsum("ih,chwp,jw->cijp", rows, plane, columns[: new_size[1] // 2 + 1])
+    plane = interpolate(plane, 1, new_size[0], periodic=True)
+    return interpolate(plane, 2, new_size[1], periodic=True, keep=new_size[1] // 2 + 1)
 
 
 def _conjugate_rows(plane: Tensor) -> Tensor:

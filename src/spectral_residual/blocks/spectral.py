@@ -24,8 +24,8 @@ from torch import Tensor, nn
 
 from ..errors import unknown_name
 from ..transforms import Transform
-from ..transforms.base import Size, has_hooks
-from .base import Shape, check_map_size, check_positive, divide
+from ..transforms.base import Size, check_size, has_hooks
+from .base import Shape, check_positive, divide
 
 Layer = tuple[nn.Module, nn.Module, nn.Module]
 """Convolution, batch normalisation and spectral ReLU."""
@@ -179,14 +179,14 @@ class SpectralResidual(nn.Module, ABC):
         """The formula, for maps of as many axes as the transform has."""
         size = tuple(x.shape[2:])
         x, spectrum = self.transform.fork(x)
-        z = stack_parts(spectrum, self.order)
+        z = _stack_parts(spectrum, self.order)
         kept = z.shape[2:-1]
         # Of volumes the layers see time and height as one axis: pointwise, they need no more.
         z = z.flatten(2, -2)
         for conv, norm, relu in self.hidden():
             z = relu(norm(conv(z)), size)
-        z = scaled_norm(self.bn2, self.conv2(z), self.alpha).unflatten(2, kept)
-        return self.transform.add_inverse(x, split_parts(z, self.transform.parts, self.order))
+        z = _scaled_norm(self.bn2, self.conv2(z), self.alpha).unflatten(2, kept)
+        return self.transform.add_inverse(x, _split_parts(z, self.transform.parts, self.order))
 
     def extra_operations(self, input_shape: Shape) -> float:
         """Operations of both transforms for one sample, which no layer accounts for.
@@ -288,7 +288,7 @@ class SRLBlock(SpectralResidual):
         shared: bool = True,
         hidden_layers: int = 1,
     ) -> None:
-        size = check_map_size(size, transform.axes)
+        size = check_size(size, transform.axes)
         super().__init__(channels, size, transform, order, alpha)
         conv1, conv2 = self._convolutions(reduction, groups, kernel_size)
         if transform.axes == 3 and kernel_size != 1:
@@ -331,7 +331,7 @@ class SRLBlock(SpectralResidual):
             One line. It holds for the state that the block is in: hooks on its layers, for one,
             change it.
         """
-        size = self.size if size is None else check_map_size(size, self.transform.axes)
+        size = self.size if size is None else check_size(size, self.transform.axes)
         shown, kept = ("x".join(map(str, n)) for n in (size, self.transform.rows(size)))
         text = f"maps of {shown} become {kept} coefficients of every channel"
         for n, m in zip(size, self.transform.modes or (), strict=False):
@@ -360,7 +360,7 @@ def _shape_alpha(module: nn.Module, state: dict[str, Any], prefix: str, *_: obje
         state[f"{prefix}alpha"] = alpha.reshape(1)
 
 
-def scaled_norm(norm: nn.BatchNorm2d, z: Tensor, alpha: Tensor) -> Tensor:
+def _scaled_norm(norm: nn.BatchNorm2d, z: Tensor, alpha: Tensor) -> Tensor:
     """``alpha * norm(z)`` in one pass, alpha being in the scale and shift of the normalisation.
 
     What `norm` does, running statistics included; one with hooks or of another kind is called.
@@ -385,14 +385,12 @@ def scaled_norm(norm: nn.BatchNorm2d, z: Tensor, alpha: Tensor) -> Tensor:
     )
 
 
-def stack_parts(spectrum: Tensor, order: str) -> Tensor:
+def _stack_parts(spectrum: Tensor, order: str) -> Tensor:
     """(N, parts, C, *frequencies) to (N, parts * C, *frequencies), in an order of `ORDERS`."""
-    if spectrum.shape[1] == 1:
-        return spectrum.squeeze(1)
     return (spectrum.transpose(1, 2) if order == "interleaved" else spectrum).flatten(1, 2)
 
 
-def split_parts(planes: Tensor, parts: int, order: str) -> Tensor:
+def _split_parts(planes: Tensor, parts: int, order: str) -> Tensor:
     """(N, parts * C, *frequencies) to (N, parts, C, *frequencies)."""
     if order == "interleaved":
         return planes.unflatten(1, (-1, parts)).transpose(1, 2)

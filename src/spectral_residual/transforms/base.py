@@ -39,15 +39,16 @@ Measured with m = 8, 2 threads, inference and training: 16x12 and 14x14 take 0.8
 time of two products, 28x28 takes 1.05 to 1.25; with m = 12 16x12 takes 1.5."""
 
 
-def check_size(size: object) -> tuple[int, int]:
-    """Return `size` as (H, W), two positive ints, or raise ValueError."""
+def check_size(size: object, axes: int = 2) -> Size:
+    """Return `size` as (H, W), or for three axes (T, H, W), positive ints, or raise ValueError."""
     if (
         not isinstance(size, (tuple, list))
-        or len(size) != 2
+        or len(size) != axes
         or not all(isinstance(n, int) and not isinstance(n, bool) and n >= 1 for n in size)
     ):
-        raise ValueError(f"size must be two positive integers (H, W), got {size!r}")
-    return int(size[0]), int(size[1])
+        number, names = ("two", "(H, W)") if axes == 2 else ("three", "(T, H, W)")
+        raise ValueError(f"size must be {number} positive integers {names}, got {size!r}")
+    return tuple(map(int, size))
 
 
 def _check_modes(modes: Modes, axes: int) -> tuple[int | None, ...] | None:

@@ -92,25 +92,16 @@ def slant(n: int) -> Tensor:
 
 def _double_slant(matrix: Tensor) -> Tensor:
     """Slant matrix of twice the order; rows 0 and 1 stay the constant and the linear one."""
-    half = matrix.shape[0]
-    order = 4 * half * half - 1
-    a = math.sqrt(3 * half * half / order)
-    b = math.sqrt((half * half - 1) / order)
-    rows = torch.zeros(2 * half, 2 * half, dtype=torch.float64)
-    left, right = rows[:, :half], rows[:, half:]
-    left[0], right[0] = matrix[0], matrix[0]
-    left[1], right[1] = a * matrix[0], -a * matrix[0]
-    if half > 1:
-        left[1] += b * matrix[1]
-        right[1] += b * matrix[1]
-        left[half], right[half] = matrix[1], -matrix[1]
-        left[half + 1], right[half + 1] = (
-            a * matrix[1] - b * matrix[0],
-            a * matrix[1] + b * matrix[0],
-        )
-        left[2:half], right[2:half] = matrix[2:], matrix[2:]
-        left[half + 2 :], right[half + 2 :] = matrix[2:], -matrix[2:]
-    return rows / math.sqrt(2)
+    half = len(matrix)
+    a = math.sqrt(3 * half * half / (4 * half * half - 1))
+    b = math.sqrt((half * half - 1) / (4 * half * half - 1))
+    first, second, rest = matrix[:1], matrix[1:2], matrix[2:]
+    if half == 1:
+        left, right = [first, first], [first, -first]
+    else:
+        left = [first, a * first + b * second, rest, second, a * second - b * first, rest]
+        right = [first, b * second - a * first, rest, -second, a * second + b * first, -rest]
+    return torch.cat((torch.cat(left), torch.cat(right)), dim=1) / math.sqrt(2)
 
 
 def _discrete_legendre(n: int) -> Tensor:
@@ -210,27 +201,32 @@ def scaled_rows(
     return rows if scaled_to is None else rows * (scaled_to / n) ** (power / 2)
 
 
-def linear_resampling(n: int, m: int, *, periodic: bool, like: Tensor) -> Tensor:
-    """Matrix (m, n) that samples n values linearly at the positions ``j * n / m``.
+def interpolate(
+    values: Tensor, axis: int, m: int, *, periodic: bool, keep: int | None = None
+) -> Tensor:
+    """Sample an axis of n values linearly at the positions ``j * n / m``, differentiably.
 
     Parameters
     ----------
-    n, m : int
-        Number of given and of wanted values; both cover the same range of frequency.
+    values : Tensor
+        Any shape; the n values of the axis cover the same range of frequency as the m wanted ones.
+    axis, m : int
+        The axis, and its new length.
     periodic : bool
         Whether value n is value 0 again; otherwise positions past the last value take it.
-    like : Tensor
-        Gives device and dtype.
+    keep : int, optional
+        Return the first so many of the m values alone.
     """
-    position = torch.arange(m, dtype=torch.float64) * n / m
+    n = values.shape[axis]
+    position = torch.arange(m, dtype=torch.float64)[:keep] * n / m
     if not periodic:
         position = position.clamp(max=n - 1)
     lower = position.floor().long()
     upper = (lower + 1) % n if periodic else (lower + 1).clamp(max=n - 1)
     fraction = (position - lower)[:, None]
     rows = torch.eye(n, dtype=torch.float64)
-    matrix = (1 - fraction) * rows[lower] + fraction * rows[upper]
-    return matrix.to(device=like.device, dtype=like.dtype)
+    matrix = ((1 - fraction) * rows[lower] + fraction * rows[upper]).to(values)
+    return (values.movedim(axis, -1) @ matrix.mT).movedim(-1, axis)
 
 
 def constant(build: Callable[..., Tensor], like: Tensor, *arguments: Any) -> Tensor:

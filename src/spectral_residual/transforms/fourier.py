@@ -16,7 +16,7 @@ from torch import Tensor
 
 from ..errors import unknown_name
 from .base import Factors, Modes, Size, Transform, full_precision
-from .bases import constant, linear_resampling, waves
+from .bases import constant, interpolate, waves
 
 METHODS = ("fft", "matmul")
 
@@ -211,11 +211,9 @@ def _resample_whole(weights: Tensor, size: Size, new_size: Size) -> Tensor:
     mirrored = weights.flip(others).roll([1] * len(others), others)
     half = mirrored[..., 1 : (size[last] + 1) // 2].flip(last)
     whole = torch.cat((weights, half), dim=last)
-    for axis, n, m in zip((*others, last), size, new_size, strict=True):
-        matrix = linear_resampling(n, m, periodic=True, like=weights)
-        if axis == last:
-            matrix = matrix[: m // 2 + 1]
-        whole = (whole.movedim(axis, -1) @ matrix.mT).movedim(-1, axis)
+    for axis, m in zip((*others, last), new_size, strict=True):
+        keep = m // 2 + 1 if axis == last else None
+        whole = interpolate(whole, axis, m, periodic=True, keep=keep)
     return whole
 
 
@@ -223,12 +221,10 @@ def _resample_mirrored(weights: Tensor, position: int, n: int, new: int, last: b
     """Interpolation over one axis of which all is kept, beside others of which a part is."""
     if n == new:
         return weights
-    matrix = linear_resampling(n, new, periodic=True, like=weights)
     if last:
         half = weights.narrow(position, 1, (n + 1) // 2 - 1).flip(position)
         weights = torch.cat((weights, half), dim=position)
-        matrix = matrix[: new // 2 + 1]
-    return (weights.movedim(position, -1) @ matrix.mT).movedim(-1, position)
+    return interpolate(weights, position, new, periodic=True, keep=new // 2 + 1 if last else None)
 
 
 def column_weights(width: int, like: Tensor) -> Tensor:

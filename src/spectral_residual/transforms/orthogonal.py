@@ -9,7 +9,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from .base import Factors, Modes, Size, Transform
-from .bases import BASES, basis, linear_resampling
+from .bases import BASES, basis, interpolate
 
 
 class OrthogonalTransform(Transform):
@@ -22,8 +22,7 @@ class OrthogonalTransform(Transform):
             if self.modes is not None and self.modes[axis] is not None:
                 weights = weights.narrow(position, 0, min(weights.shape[position], new))
             elif n != new:
-                matrix = linear_resampling(n, new, periodic=False, like=weights)
-                weights = (weights.movedim(position, -1) @ matrix.mT).movedim(-1, position)
+                weights = interpolate(weights, position, new, periodic=False)
         return weights
 
 
