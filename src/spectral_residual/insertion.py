@@ -9,6 +9,7 @@ the nearest module around that does not run its children one after the other hol
 from __future__ import annotations
 
 import copy
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -112,16 +113,14 @@ def _create(
 ) -> nn.Module:
     """Block for outputs of `shape`, the batch axis of which is T if time is folded into it."""
     if len(shape) not in ((4,) if folded_time else (4, 5)):
-        expected = "a feature map (N, C, H, W) or (N, C, T, H, W)"
-        if folded_time:
-            expected = "frames (N * T, C, H, W) with folded_time"
-        raise ValueError(f"the output of module {module!r} must be {expected}, got shape {shape}")
+        maps = ("a feature map (N, C, H, W) or (N, C, T, H, W)", "frames (N * T, C, H, W)")
+        raise ValueError(
+            f"the output of module {module!r} must be {maps[folded_time]}, got shape {shape}"
+        )
     batch, channels, *frame = shape
     size = (batch, *frame) if folded_time else tuple(frame)
-    if isinstance(block, str):
-        new = create_block(block, channels, size, **options)
-    else:
-        new = block(channels, size)
+    make = functools.partial(create_block, block) if isinstance(block, str) else block
+    new = make(channels, size, **options)
     if not isinstance(block, str) or ":" in block:
         _check_block(new, module, channels, size)
     return FoldedVideoBlock(new, batch) if folded_time else new

@@ -46,9 +46,9 @@ class DoubleAttentionBlock(Block):
     def __init__(self, channels: int, *, reduction: int = 4) -> None:
         super().__init__(channels)
         inner = divide("channels", channels, "reduction", reduction)
-        self.features = nn.Conv2d(channels, inner, 1, bias=False)
-        self.gather = nn.Conv2d(channels, inner, 1, bias=False)
-        self.distribute = nn.Conv2d(channels, inner, 1, bias=False)
+        self.features, self.gather, self.distribute = (
+            nn.Conv2d(channels, inner, 1, bias=False) for _ in range(3)
+        )
         self.out = nn.Conv2d(inner, channels, 1, bias=False)
         nn.init.zeros_(self.out.weight)
 

@@ -60,6 +60,8 @@ class SpectralReLU(nn.Module):
         If spread is negative or not finite.
     """
 
+    transform: Transform
+
     def __init__(
         self, size: Size, transform: Transform, *, spread: float = 0.0, planes: int | None = None
     ) -> None:
@@ -67,19 +69,14 @@ class SpectralReLU(nn.Module):
         if not 0 <= spread < math.inf:
             raise ValueError(f"spread must be a finite number of at least 0, got {spread!r}")
         self.size = size
-        # In a tuple it is no child: it is the block's, and its parameters are not listed twice.
-        self._transform = (transform,)
+        # No child: it is the block's, and its parameters are not listed twice.
+        self.__dict__["transform"] = transform
         shape = transform.filter_size(size)
         weight = torch.ones(shape if planes is None else (planes, *shape))
         if spread:
             weight.normal_(1.0, spread)
         self.weight = nn.Parameter(weight)
         self.bias = nn.Parameter(torch.zeros_like(weight))
-
-    @property
-    def transform(self) -> Transform:
-        """The transform in use."""
-        return self._transform[0]
 
     def filters(self, size: Size) -> tuple[Tensor, Tensor]:
         """W and B for maps of `size`: the parameters, or resampled from them."""
@@ -131,8 +128,11 @@ class SpectralResidual(nn.Module, ABC):
         Scale of the residual, (1,).
     """
 
+    transform: Transform
     conv2: nn.Module
     bn2: nn.BatchNorm2d
+    frames: int | None = None
+    """T, if each frame of a video is transformed."""
 
     def __init__(
         self, channels: int, size: Size, transform: Transform, order: str, alpha: float
@@ -201,9 +201,16 @@ class SpectralResidual(nn.Module, ABC):
         frames, size = math.prod(input_shape[2:-axes]), tuple(input_shape[-axes:])
         return 2 * frames * self.transform.operations(self.channels, size)
 
-    @abstractmethod
     def check_input(self, shape: Shape) -> None:
-        """Raise ValueError unless the block is defined for maps of a shape."""
+        """Raise ValueError unless maps have the block's channels and number of axes."""
+        axes = self.transform.axes if self.frames is None else 3
+        if len(shape) != 2 + axes or shape[1] != self.channels:
+            kind, frames = "a feature map", ""
+            if axes == 3:
+                kind, frames = "a video", f"{self.frames or 'T'}, "
+            raise ValueError(
+                f"expected {kind} of shape (N, {self.channels}, {frames}H, W), got {tuple(shape)}"
+            )
 
     def _convolutions(
         self, reduction: int, groups: int | None, kernel_size: int
@@ -301,9 +308,9 @@ class SRLBlock(SpectralResidual):
         self.bn1 = nn.BatchNorm2d(planes)
         self.relu = SpectralReLU(size, transform, spread=spread, planes=own)
         if hidden_layers == 2:
-            width, padding = kernel_size, kernel_size // 2
+            padding, groups = kernel_size // 2, conv1.groups
             self.conv_h = nn.Conv2d(
-                planes, planes, width, padding=padding, groups=conv1.groups, bias=False
+                planes, planes, kernel_size, padding=padding, groups=groups, bias=False
             )
             self.bn_h = nn.BatchNorm2d(planes)
             self.relu_h = SpectralReLU(size, transform, spread=spread, planes=own)
@@ -338,15 +345,6 @@ class SRLBlock(SpectralResidual):
             if m is not None and n < m:
                 text += f"; a side of {n} has no more than {n} of the {m} modes asked for"
         return text
-
-    def check_input(self, shape: Shape) -> None:
-        """Raise ValueError unless maps have the block's channels and number of axes."""
-        if len(shape) != 2 + self.transform.axes or shape[1] != self.channels:
-            video = self.transform.axes == 3
-            kind, axes = ("a video", "T, H, W") if video else ("a feature map", "H, W")
-            raise ValueError(
-                f"expected {kind} of shape (N, {self.channels}, {axes}), got {tuple(shape)}"
-            )
 
     def extra_repr(self) -> str:
         """Channels, map size and order of the planes."""

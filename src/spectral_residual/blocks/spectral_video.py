@@ -85,6 +85,8 @@ class SRLVideoBlock(SpectralResidual):
         convolutions over channels are given where there are none.
     """
 
+    frames: int
+
     def __init__(
         self,
         channels: int,
@@ -141,12 +143,8 @@ class SRLVideoBlock(SpectralResidual):
         return y.contiguous() if x.is_contiguous() else y
 
     def check_input(self, shape: Shape) -> None:
-        """Raise ValueError unless videos have the block's channels and frames."""
-        if len(shape) != 5 or shape[1] != self.channels:
-            raise ValueError(
-                f"expected a video of shape (N, {self.channels}, {self.frames}, H, W), "
-                f"got {tuple(shape)}"
-            )
+        """As `SpectralResidual.check_input`; other numbers of frames are refused too."""
+        super().check_input(shape)
         if shape[2] != self.frames:
             raise ValueError(
                 f"this block was built for videos of {self.frames} frames, got {shape[2]} in "

@@ -171,11 +171,10 @@ def basis(kind: str, n: int, m: int) -> Tensor:
     if kind == "fourier":
         if m % 2 == 0 and m != n:
             raise ValueError(f"expected an odd number of Fourier rows, or all {n}, got {m}")
-        cosine, sine = waves(m // 2 + 1, n)
         scale = torch.full((m, 1), math.sqrt(2), dtype=torch.float64)
         own = [0, m // 2] if m % 2 == 0 else [0]
         scale[own] = 1.0
-        return torch.cat((cosine, sine[1 : (m + 1) // 2])) * scale
+        return cosines_and_sines(n, m) * scale
     return BASES[kind](n)[:m]
 
 
@@ -191,6 +190,12 @@ def waves(frequencies: int, n: int) -> tuple[Tensor, Tensor]:
     sine = torch.where(torch.remainder(2 * turns, torch.full((), n)) == 0, 0.0, torch.sin(angle))
     scale = n**-0.5
     return torch.cos(angle) * scale, sine * scale
+
+
+def cosines_and_sines(n: int, m: int) -> Tensor:
+    """The m rows that the m lowest frequencies of a real axis are made of, (m, n); see `waves`."""
+    cosine, sine = waves(m // 2 + 1, n)
+    return torch.cat((cosine, sine[1 : (m + 1) // 2]))
 
 
 def scaled_rows(

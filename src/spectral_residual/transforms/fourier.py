@@ -16,7 +16,7 @@ from torch import Tensor
 
 from ..errors import unknown_name
 from .base import Factors, Modes, Size, Transform, full_precision
-from .bases import constant, interpolate, waves
+from .bases import constant, cosines_and_sines, interpolate, waves
 
 METHODS = ("fft", "matmul")
 
@@ -106,7 +106,7 @@ class FourierTransform(Transform):
         rows = self.row_builder(size, like, back)
         kept, last = self.spectral_size(size), self.axes - 1
         few = self.modes is not None and self.modes[last - 1] is not None
-        factors = [(rows(last - 1, _cosines_and_sines), size[last])] if few else []
+        factors = [(rows(last - 1, cosines_and_sines), size[last])] if few else []
         factors.append((rows(last, _half_back if back else _half), 1))
         for axis in reversed(range(last)):
             pairs = few and axis == last - 1
@@ -178,12 +178,6 @@ def _half_back(n: int, m: int) -> Tensor:
 def _whole(n: int, m: int) -> Tensor:
     """The m lowest frequencies of a complex axis, (2 m, 2 n); see `Transform.factors`."""
     return _complex_rows(*waves(m // 2 + 1, n), m)
-
-
-def _cosines_and_sines(n: int, m: int) -> Tensor:
-    """The m rows that the m lowest frequencies of a real axis are made of, (m, n)."""
-    cosine, sine = waves(m // 2 + 1, n)
-    return torch.cat((cosine, sine[1 : (m + 1) // 2]))
 
 
 def _pairs(m: int) -> Tensor:
