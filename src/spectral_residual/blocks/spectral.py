@@ -176,7 +176,10 @@ class SpectralResidual(nn.Module, ABC):
         return self.add_filtered(x) if x.shape[0] else x
 
     def add_filtered(self, x: Tensor) -> Tensor:
-        """The formula, for maps of as many axes as the transform has."""
+        """Transform, mix, BN and spectral ReLU, mix, BN times alpha, transform back, add.
+
+        For maps of as many axes as the transform has; `forward` without its checks.
+        """
         size = tuple(x.shape[2:])
         x, spectrum = self.transform.fork(x)
         z = _stack_parts(spectrum, self.order)
