@@ -8,8 +8,11 @@ import json
 import pytest
 import torch
 
-from spectral_residual.lab.bench import BenchReport, Row, Spread, measure_blocks, read_report
-from spectral_residual.lab.bench.cli import main
+from spectral_residual.cli import _command
+from spectral_residual.lab.bench.measure import Spread, measure
+from spectral_residual.lab.bench.report import BenchReport, read_report
+from spectral_residual.lab.bench.rows import Row
+from spectral_residual.lab.bench.steps import block_jobs
 
 CPU = torch.device("cpu")
 TINY = [
@@ -25,6 +28,10 @@ TINY = [
     },
     {"block": "a2", "channels": 8, "shape": [2, 4, 3]},
 ]
+
+
+def main(arguments):
+    return _command(["bench", *arguments])
 
 
 @pytest.fixture
@@ -145,7 +152,7 @@ def test_threads_are_set_and_restored(rows_file, capsys):
         (["--rounds", "2"], "--rounds must be 3 or more, got 2"),
         (["--threads", "0"], "--threads must be positive, got 0"),
         (["--batch", "-1"], "--batch must be positive, got -1"),
-        (["--budget", "nan"], "--budget must be a positive number of seconds, got nan"),
+        (["--budget", "0"], "--budget must be a positive number of seconds, got 0"),
         (["--tolerance", "-0.1"], "--tolerance must be a number from 0, got -0.1"),
         (["--ratio", "srl-fft/a3"], "unknown row of --ratio 'a3'; did you mean 'a2'"),
         (["--ratio", "a2"], "--ratio must be NUMERATOR/DENOMINATOR, two names of rows, got 'a2'"),
@@ -163,6 +170,18 @@ def test_wrong_arguments(arguments, message):
         main(arguments)
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [["--budget", "nan"], ["--mode", "train"], ["--dtype", "float64"], ["--device", "tpu"]],
+)
+def test_values_of_another_type_are_named(arguments, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        main(arguments)
+    error = capsys.readouterr().err
+    assert f'"{arguments[0][2:]}"' in error
+    assert f"Got value: {arguments[1]}" in error
+
+
 @pytest.mark.parametrize("option", ["--rows", "--json", "--plot", "--compare"])
 def test_missing_files_and_folders(tmp_path, option):
     with pytest.raises(FileNotFoundError, match="nowhere"):
@@ -177,8 +196,9 @@ def test_cuda_missing(monkeypatch):
 
 def test_a_stored_report_of_another_dtype_is_refused_before_measuring(tmp_path):
     row = Row("a2", "a2", 8, (4, 3))
-    measured = measure_blocks([row], device=CPU, dtype=torch.float16, rounds=3, budget=0.001)
+    jobs = block_jobs([row], device=CPU, dtype=torch.float16)
+    measured = measure(jobs, device=CPU, rounds=3, budget=0.001)
     stored = tmp_path / "stored.json"
-    stored.write_text(BenchReport.here(CPU, "float16", measured).to_json())
+    stored.write_text(BenchReport.here(CPU, "float16", measured, seconds=1.0).to_json())
     with pytest.raises(ValueError, match="has dtype 'float16', this one has 'float32'"):
         main(["--compare", str(stored)])

@@ -8,8 +8,9 @@ import pytest
 import torch
 
 from spectral_residual.blocks import BLOCKS
-from spectral_residual.lab.bench import Job, Row, Spread, peak_memory, run_rounds
-from spectral_residual.lab.bench.measure import inference_step, training_step, wake
+from spectral_residual.lab.bench.measure import Job, Spread, peak_memory, run_rounds
+from spectral_residual.lab.bench.rows import Row
+from spectral_residual.lab.bench.steps import inference_step, training_step, wake
 
 CPU = torch.device("cpu")
 
@@ -29,7 +30,7 @@ class FakeClock:
             self.now += seconds
             self.log.append(label)
 
-        return Job(label, call, repeats)
+        return Job(Row(label, "a2", 8, (4, 3)), "inference", call, repeats)
 
 
 def test_every_round_runs_each_job_once_in_a_rotated_order():
@@ -129,7 +130,7 @@ def test_steps_run_in_their_mode_and_leave_no_gradients():
 
     spy = Spy()
     x, gradient = torch.tensor([1.0, 2.0, 3.0]), torch.tensor([4.0, 5.0, 6.0])
-    inference_step(spy, x, gradient)()
+    inference_step(spy, x)()
     assert spy.seen == [(False, False, False)]
     training_step(spy, x, gradient)()
     assert spy.seen[1] == (True, True, True)
@@ -191,7 +192,7 @@ def test_peak_memory_includes_what_autograd_saves_and_gradients():
             return x.exp().exp().exp()
 
     x, gradient = torch.zeros(1000), torch.ones(1000)
-    assert peak_memory(inference_step(Exp(), x, gradient), CPU) == 2 * N
+    assert peak_memory(inference_step(Exp(), x), CPU) == 2 * N
     assert peak_memory(training_step(Exp(), x, gradient), CPU) == 5 * N
 
 
@@ -207,7 +208,7 @@ def test_memory_of_non_local_attention_tells_the_matrix_of_all_pairs():
 
     def peak(**options):
         row = Row("nl", "non-local", 8, (12, 12), 1, options)
-        step = inference_step(wake(row.build), torch.randn(row.input_shape), torch.empty(0))
+        step = inference_step(wake(row.build), torch.randn(row.input_shape))
         step()
         return peak_memory(step, CPU)
 

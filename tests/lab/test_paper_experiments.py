@@ -9,7 +9,7 @@ import torch
 
 from conftest import SHARED
 from spectral_residual.cost import measure_cost
-from spectral_residual.lab.cost.tables_data import printed_cells
+from spectral_residual.lab.cost.tables import printed_cells
 from spectral_residual.lab.experiments.definitions import experiment_names, read_experiment
 from spectral_residual.pose.network import PoseNetwork
 from spectral_residual.pose.simple_baseline import create_simple_baseline

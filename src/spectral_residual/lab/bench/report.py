@@ -1,4 +1,7 @@
-"""Report of a benchmark: JSON, and comparison with a stored one."""
+"""Report of a benchmark: ratios, JSON, and comparison with a stored one.
+
+Ratios of two measurements divide times of the same round and take the median over rounds.
+"""
 
 from __future__ import annotations
 
@@ -11,14 +14,72 @@ from typing import Any
 
 import torch
 
-from .measure import COPY, Measurement, Measurements
-from .memory import METHODS
-from .network_rows import NetworkRow
-from .ratios import Pair, growth, pair_ratios
-from .rounds import Spread
-from .rows import Row
+from ...errors import unknown_name
+from .measure import MEMORY_METHODS, Measurement, Spread
+from .rows import NetworkRow, Row, group_rows
+from .steps import COPY
+
+Pair = tuple[str, str]
+"""Names of two rows: numerator and denominator."""
 
 _ROWS: dict[str, type[Row] | type[NetworkRow]] = {"blocks": Row, "networks": NetworkRow}
+
+
+@dataclass(frozen=True)
+class Ratio:
+    """What one row takes by what another takes in the same mode.
+
+    Attributes
+    ----------
+    above, below : Measurement
+        Numerator and denominator, of the same rounds.
+    """
+
+    above: Measurement
+    below: Measurement
+
+    @property
+    def time(self) -> Spread:
+        """Ratio of the times of one call, round by round."""
+        return Spread.of_ratio(self.above.per_round, self.below.per_round)
+
+    @property
+    def memory(self) -> float:
+        """Ratio of the peak memory."""
+        return self.above.peak_bytes / self.below.peak_bytes
+
+    @property
+    def label(self) -> str:
+        """Names of both rows, as in ``--ratio``."""
+        return f"{self.above.row.name}/{self.below.row.name}"
+
+    def as_json(self) -> dict[str, Any]:
+        """What is divided, and both ratios."""
+        names = {"numerator": self.above.row.name, "denominator": self.below.row.name}
+        return {**names, "group": self.above.row.group, **self._numbers()}
+
+    def _numbers(self) -> dict[str, Any]:
+        return {"mode": self.above.mode, "time": asdict(self.time), "memory": self.memory}
+
+
+@dataclass(frozen=True)
+class Growth(Ratio):
+    """What a block takes on a map of twice the height and width by what it takes on the map.
+
+    Attributes
+    ----------
+    large, small : Row
+        The rows of `above` and `below`.
+    """
+
+    large: Row
+    small: Row
+
+    def as_json(self) -> dict[str, Any]:
+        """What is divided, and both ratios."""
+        row = self.small
+        inputs = {"name": row.name, "channels": row.channels, "batch": row.batch}
+        return {**inputs, "smaller": row.size, "larger": self.large.size, **self._numbers()}
 
 
 @dataclass(frozen=True)
@@ -66,8 +127,9 @@ class BenchReport:
         cls,
         device: torch.device,
         dtype: str | None,
-        measured: Measurements,
+        rows: list[Measurement],
         *,
+        seconds: float,
         kind: str = "blocks",
         pairs: Sequence[Pair] = (),
     ) -> BenchReport:
@@ -79,27 +141,134 @@ class BenchReport:
             dtype=dtype,
             torch_version=torch.__version__,
             threads=torch.get_num_threads(),
-            rounds=measured.rounds,
-            seconds=measured.seconds,
+            rounds=len(rows[0].per_round),
+            seconds=seconds,
             pairs=list(pairs),
-            rows=measured.rows,
+            rows=rows,
         )
 
     def to_json(self) -> str:
         """One JSON object.
 
         The fields of a row stand beside its measurements. ``ratios`` holds the ratios of
-        `pairs`, see `PairRatio`, and ``growth`` that with the input, see `Growth`.
+        `pairs`, see `Ratio`, and ``growth`` that with the input, see `Growth`.
         """
+        rows = [asdict(measurement) for measurement in self.rows]
         values: dict[str, Any] = {
             **vars(self),
-            "memory": METHODS[self.device],
-            "ratios": [asdict(ratio) for ratio in pair_ratios(self.rows, self.pairs)],
-            "growth": [asdict(value) for value in growth(self.rows)],
-            "rows": [_flat(row) for row in self.rows],
+            "memory": MEMORY_METHODS[self.device],
+            "ratios": [ratio.as_json() for ratio in pair_ratios(self.rows, self.pairs)],
+            "growth": [ratio.as_json() for ratio in growth(self.rows)],
+            "rows": [{**row.pop("row"), **row} for row in rows],
         }
         lines = [f"{json.dumps(name)}: {_one_a_line(value)}" for name, value in values.items()]
         return "{\n " + ",\n ".join(lines) + "\n}\n"
+
+
+def read_report(path: Path) -> BenchReport:
+    """Read what `BenchReport.to_json` has written.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    ValueError
+        If it is no such report.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"no such stored benchmark: {path}")
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+        for name in ("memory", "ratios", "growth"):
+            del values[name]
+        rows = [_measurement(row, _ROWS[values["kind"]]) for row in values.pop("rows")]
+        pairs = [(numerator, denominator) for numerator, denominator in values.pop("pairs")]
+        return BenchReport(**values, pairs=pairs, rows=rows)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError(
+            f"{path} was not written by this version of 'srl bench --json': {error!r}"
+        ) from error
+
+
+def choose_pairs(
+    asked: Sequence[str] | None, default: Sequence[Pair], rows: Sequence[Row | NetworkRow]
+) -> list[Pair]:
+    """Pairs of rows whose ratios are told.
+
+    Parameters
+    ----------
+    asked : sequence of str or None
+        ``NUMERATOR/DENOMINATOR``, two names of rows each.
+    default : sequence of (str, str)
+        Names to take instead if None are asked for, where a group has both.
+    rows : sequence of Row or of NetworkRow
+        What is measured.
+
+    Raises
+    ------
+    ValueError
+        If a text is not of this form, a name is that of no row, or no group has both rows.
+    """
+    groups = [{row.name for row in group} for group in group_rows(rows)]
+    if asked is None:
+        return [pair for pair in default if any(names.issuperset(pair) for names in groups)]
+    known = dict.fromkeys(row.name for row in rows)
+    pairs = []
+    for text in asked:
+        numerator, _, denominator = (part.strip() for part in text.partition("/"))
+        if not (numerator and denominator) or "/" in denominator:
+            raise ValueError(
+                f"--ratio must be NUMERATOR/DENOMINATOR, two names of rows, got {text!r}"
+            )
+        for name in (numerator, denominator):
+            if name not in known:
+                raise unknown_name("row of --ratio", name, known)
+        if not any(names.issuperset((numerator, denominator)) for names in groups):
+            raise ValueError(f"--ratio {numerator}/{denominator}: no input has both rows")
+        pairs.append((numerator, denominator))
+    return pairs
+
+
+def pair_ratios(measurements: Sequence[Measurement], pairs: Sequence[Pair]) -> list[Ratio]:
+    """Ratios of all pairs in all groups and modes that have both rows, in this order.
+
+    Parameters
+    ----------
+    measurements : sequence of Measurement
+        Of one run.
+    pairs : sequence of (str, str)
+        Names of numerator and denominator.
+    """
+    places: dict[tuple[str, str], dict[str, Measurement]] = {}
+    for m in measurements:
+        places.setdefault((m.row.group, m.mode), {})[m.row.name] = m
+    return [
+        Ratio(found[numerator], found[denominator])
+        for numerator, denominator in pairs
+        for found in places.values()
+        if numerator in found and denominator in found
+    ]
+
+
+def growth(measurements: Sequence[Measurement]) -> list[Growth]:
+    """Growth between all inputs of which one has twice the height and width of the other.
+
+    Channels, frames, batch size, block, options and mode are the same; the map has four times
+    the positions. Networks have none.
+    """
+    blocks = [(m, m.row) for m in measurements if isinstance(m.row, Row)]
+    found = []
+    for below, small in blocks:
+        *frames, height, width = small.shape
+        for above, large in blocks:
+            doubled = large.shape == (*frames, 2 * height, 2 * width)
+            if doubled and _identity(large, above.mode) == _identity(small, below.mode):
+                found.append(Growth(above, below, large, small))
+    return found
+
+
+def _identity(row: Row, mode: str) -> tuple[object, ...]:
+    return (row.name, row.block, row.channels, row.batch, row.options, mode)
 
 
 @dataclass(frozen=True)
@@ -121,10 +290,6 @@ class Change:
     stored: float
     now: float
     worse: bool
-
-    def __str__(self) -> str:
-        verdict = "WORSE" if self.worse else "ok"
-        return f"{verdict:5}  {self.label}: {self.stored:.3g} -> {self.now:.3g}"
 
 
 def compare(report: BenchReport, stored: BenchReport, tolerance: float) -> list[Change]:
@@ -151,59 +316,36 @@ def compare(report: BenchReport, stored: BenchReport, tolerance: float) -> list[
     """
     check_comparable(stored, report.kind, report.device, report.dtype)
     old = {_key(m): m for m in stored.rows}
-    common = [m for m in report.rows if _key(m) in old]
-    if all(m.mode == COPY for m in common):
+    common = [(m, old[_key(m)]) for m in report.rows if _key(m) in old]
+    if all(m.mode == COPY for m, _ in common):
         raise ValueError("the stored benchmark has none of the rows that were measured")
+    found = [
+        (m.row.name, m, (before.ratio, m.ratio), (before.peak_ratio, m.peak_ratio))
+        for m, before in common
+        if m.mode != COPY
+    ]
+    ratios, ratios_before = (pair_ratios(rows, report.pairs) for rows in zip(*common, strict=True))
+    found += [
+        (r.label, r.above, (before.time, r.time), (before.memory, r.memory))
+        for r, before in zip(ratios, ratios_before, strict=True)
+    ]
     changes = []
-    for row in common:
-        if row.mode != COPY:
-            before = old[_key(row)]
-            label = f"{row.row.name}, {row.row.group}, {row.mode}"
-            was = before.ratio.median, before.peak_ratio
-            changes += _changes(label, was, (row.ratio.median, row.peak_ratio), tolerance)
-    ratios = pair_ratios(common, report.pairs)
-    ratios_before = pair_ratios([old[_key(m)] for m in common], report.pairs)
-    for ratio, ratio_before in zip(ratios, ratios_before, strict=True):
-        label = f"{ratio.numerator}/{ratio.denominator}, {ratio.group}, {ratio.mode}"
-        was = ratio_before.time.median, ratio_before.memory
-        changes += _changes(label, was, (ratio.time.median, ratio.memory), tolerance)
+    for name, m, (time_before, time), (memory_before, memory) in found:
+        for what, was, now in (
+            ("time", time_before.median, time.median),
+            ("memory", memory_before, memory),
+        ):
+            label = f"{name}, {m.row.group}, {m.mode}, {what}"
+            changes.append(Change(label, was, now, now > was * (1 + tolerance)))
     return changes
 
 
 def check_comparable(stored: BenchReport, kind: str, device: str, dtype: str | None) -> None:
     """Raise ValueError if the stored report is of another kind, type of device, or dtype."""
-    for label, was, now in (
-        ("kind", stored.kind, kind),
-        ("device", stored.device, device),
-        ("dtype", stored.dtype, dtype),
-    ):
+    for label, now in (("kind", kind), ("device", device), ("dtype", dtype)):
+        was = getattr(stored, label)
         if was != now:
             raise ValueError(f"the stored benchmark has {label} {was!r}, this one has {now!r}")
-
-
-def read_report(path: Path) -> BenchReport:
-    """Read what `BenchReport.to_json` has written.
-
-    Raises
-    ------
-    FileNotFoundError
-        If there is no such file.
-    ValueError
-        If it is no such report.
-    """
-    if not path.is_file():
-        raise FileNotFoundError(f"no such stored benchmark: {path}")
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-        for name in ("memory", "ratios", "growth"):
-            del values[name]
-        rows = [_unflatten(row, _ROWS[values["kind"]]) for row in values.pop("rows")]
-        pairs = [(numerator, denominator) for numerator, denominator in values.pop("pairs")]
-        return BenchReport(**values, pairs=pairs, rows=rows)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ValueError(
-            f"{path} was not written by this version of 'srl bench --json': {error!r}"
-        ) from error
 
 
 def device_name(device: torch.device) -> str:
@@ -218,16 +360,6 @@ def device_name(device: torch.device) -> str:
     return platform.processor() or platform.machine()
 
 
-def _changes(
-    label: str, stored: tuple[float, float], now: tuple[float, float], tolerance: float
-) -> list[Change]:
-    """Changes of time and of memory."""
-    return [
-        Change(f"{label}, {kind}", was, new, new > was * (1 + tolerance))
-        for kind, was, new in zip(("time", "memory"), stored, now, strict=True)
-    ]
-
-
 def _one_a_line(value: object) -> str:
     """JSON; of a list every item on a line of its own."""
     if not isinstance(value, list):
@@ -235,20 +367,12 @@ def _one_a_line(value: object) -> str:
     return "[" + ",".join(f"\n  {json.dumps(item)}" for item in value) + "]"
 
 
-def _flat(measurement: Measurement) -> dict[str, Any]:
-    values = asdict(measurement)
-    return {**values.pop("row"), **values}
-
-
-def _unflatten(values: dict[str, Any], row_type: type[Row] | type[NetworkRow]) -> Measurement:
+def _measurement(values: dict[str, Any], row_type: type[Row] | type[NetworkRow]) -> Measurement:
     values = {name: tuple(v) if isinstance(v, list) else v for name, v in values.items()}
-    row = {field.name: values.pop(field.name) for field in fields(row_type)}
-    return Measurement(
-        row=row_type(**row),
-        milliseconds=Spread(**values.pop("milliseconds")),
-        ratio=Spread(**values.pop("ratio")),
-        **values,
-    )
+    row = row_type(**{field.name: values.pop(field.name) for field in fields(row_type)})
+    for name in ("milliseconds", "ratio"):
+        values[name] = Spread(**values[name])
+    return Measurement(row=row, **values)
 
 
 def _key(measurement: Measurement) -> str:

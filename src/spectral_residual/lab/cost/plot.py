@@ -30,7 +30,6 @@ FORMULAS: dict[str, tuple[str, Callable[[int, int, int], float]]] = {
 
 _SCALES = (0.25, 0.5, 1.0, 1.5, 2.0)
 _SMALLEST = 8
-_CURVES = tuple(zip(COLOURS, MARKERS, strict=True))
 
 
 @dataclass(frozen=True)
@@ -78,14 +77,10 @@ def measure_growth(channels: int, sizes: Sequence[Size], accounting: str = "pape
         for size in sizes:
             with torch.device("meta"):
                 block: Any = create_block(name, channels, size)
-            cost = measure_cost(block, (channels, *size), accounting)
-            total.append(cost.operations)
+            total.append(measure_cost(block, (channels, *size), accounting).operations)
             products.append(block.extra_operations((1, channels, *size)))
         names.setdefault((tuple(total), tuple(products)), []).append(name)
-    return [
-        Growth(tuple(group), tuple(sizes), total, products)
-        for (total, products), group in names.items()
-    ]
+    return [Growth(tuple(group), tuple(sizes), *counted) for counted, group in names.items()]
 
 
 def draw_growth(channels: int, size: Size, accounting: str, path: Path) -> None:
@@ -121,8 +116,14 @@ def draw_growth(channels: int, size: Size, accounting: str, path: Path) -> None:
     left, right = figure.subplots(1, 2)
     for axes, what in ((left, "products"), (right, "total")):
         for i, growth in enumerate(growths):
-            _draw_curve(axes, growth, getattr(growth, what), channels, *_CURVES[i % len(_CURVES)])
-        _finish(axes, scaled)
+            colour, marker = COLOURS[i % len(COLOURS)], MARKERS[i % len(MARKERS)]
+            _draw_curve(axes, growth, getattr(growth, what), channels, colour, marker)
+        axes.set_xscale("log")
+        axes.set_yscale("log")
+        axes.set_xticks([h * w for h, w in scaled], [f"{h}x{w}" for h, w in scaled])
+        axes.xaxis.set_minor_locator(NullLocator())
+        axes.set_xlabel("map size H x W (log scale of positions)")
+        axes.grid(visible=True, which="major", alpha=0.25)
     left.set_title("Transforms and matrix products alone")
     right.set_title("Whole block, with its convolutions")
     left.set_ylabel(f"operations, {accounting} accounting (log scale)")
@@ -130,8 +131,8 @@ def draw_growth(channels: int, size: Size, accounting: str, path: Path) -> None:
         f"Blocks for {channels} channels: counted (markers), and table 1's formula "
         f"scaled to the first point (dashed)"
     )
-    figure.legend(*left.get_legend_handles_labels(), loc="outside lower center", ncols=4,
-                  frameon=False)  # fmt: skip
+    handles, labels = left.get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=4, frameon=False)
     save_figure(path, figure)
 
 
@@ -145,24 +146,18 @@ def _draw_curve(
 ) -> None:
     positions = [height * width for height, width in growth.sizes]
     named = next((name for name in growth.blocks if name in FORMULAS), None)
-    label = ", ".join(growth.blocks)
-    if named is None:
-        label += ":  not in table 1"
-        style: dict[str, Any] = {"linestyle": ":", "markersize": 4}
-    else:
-        style = {"linestyle": "-", "markersize": 7}
-        words, formula = FORMULAS[named]
-        label += f":  {words}"
+    words, formula = FORMULAS.get(named or "", ("not in table 1", None))
+    if formula is not None:
         values = [formula(channels, *size) for size in growth.sizes]
         scaled = [value * operations[0] / values[0] for value in values]
         axes.plot(positions, scaled, "--", color=colour, linewidth=2.5, alpha=0.45)
-    axes.plot(positions, operations, color=colour, marker=marker, linewidth=1, label=label, **style)
-
-
-def _finish(axes: Axes, sizes: Sequence[Size]) -> None:
-    axes.set_xscale("log")
-    axes.set_yscale("log")
-    axes.set_xticks([h * w for h, w in sizes], [f"{h}x{w}" for h, w in sizes])
-    axes.xaxis.set_minor_locator(NullLocator())
-    axes.set_xlabel("map size H x W (log scale of positions)")
-    axes.grid(visible=True, which="major", alpha=0.25)
+    axes.plot(
+        positions,
+        operations,
+        color=colour,
+        marker=marker,
+        markersize=7 if named else 4,
+        linewidth=1,
+        linestyle="-" if named else ":",
+        label=f"{', '.join(growth.blocks)}:  {words}",
+    )
