@@ -11,7 +11,13 @@ import torch
 
 from spectral_residual.blocks import BLOCKS
 from spectral_residual.lab.bench.measure import Spread, measure
-from spectral_residual.lab.bench.report import BenchReport, compare, pair_ratios, read_report
+from spectral_residual.lab.bench.report import (
+    BenchReport,
+    base_ratios,
+    compare,
+    pair_ratios,
+    read_report,
+)
 from spectral_residual.lab.bench.rows import Row
 from spectral_residual.lab.bench.steps import MODES, block_jobs
 from spectral_residual.lab.bench.text import to_text
@@ -25,7 +31,8 @@ def measure_blocks(rows, *, dtype=torch.float32, modes=MODES, **options):
 
 
 def report_of(measured, **options):
-    return BenchReport.here(CPU, "float32", measured, seconds=1.5, **options)
+    values = {"device_name": "a processor", "dtype": "float32", "rounds": 3, "seconds": 1.5}
+    return BenchReport(**values, rows=measured, **options)
 
 
 @pytest.fixture
@@ -48,13 +55,16 @@ def test_measurements(measured):
     ]
     copies = [m for m in measured if m.mode == "copy"]
     assert [m.peak_bytes for m in copies] == [4 * 2 * 16 * 30, 4 * 8 * 24]
-    for copy in copies:
-        assert copy.ratio == Spread(1.0, 1.0, 1.0)
-        assert copy.peak_ratio == 1.0
-    for m in measured:
+    ratios = base_ratios(measured)
+    assert [ratio.above for ratio in ratios] == measured
+    for ratio in ratios:
+        m = ratio.above
         assert 0 < m.milliseconds.q1 <= m.milliseconds.median <= m.milliseconds.q3
-        assert 0 < m.ratio.q1 <= m.ratio.median <= m.ratio.q3
-        assert m.peak_ratio == m.peak_bytes / math.prod(m.row.input_shape) / 4
+        assert 0 < ratio.time.q1 <= ratio.time.median <= ratio.time.q3
+        assert ratio.memory == m.peak_bytes / math.prod(m.row.input_shape) / 4
+        if m.mode == "copy":
+            assert ratio.time == Spread(1.0, 1.0, 1.0)
+            assert ratio.memory == 1.0
         assert len(m.per_round) == 3
         assert sorted(m.per_round)[1] == m.milliseconds.median
     memory = {(m.row.name, m.row.size, m.mode): m.peak_bytes for m in measured}
@@ -107,7 +117,7 @@ def test_json_round_trip(measured, tmp_path):
     values = json.loads(report.to_json())
     assert values["torch_version"] == torch.__version__
     assert values["threads"] == torch.get_num_threads()
-    assert values["device_name"]
+    assert values["device_name"] == "a processor"
     assert "profiler" in values["memory"]
     assert values["kind"] == "blocks"
     assert values["growth"] == []
@@ -131,11 +141,12 @@ def test_other_files_are_no_reports(tmp_path, content):
 def _changed(report, factor, *, of):
     rows = []
     for m in report.rows:
+        by = 1.0 if m.mode == "copy" else factor
         if of == "time":
-            ratio = Spread(m.ratio.median * factor, m.ratio.q1, m.ratio.q3)
-            rows.append(dataclasses.replace(m, ratio=ratio))
+            m = dataclasses.replace(m, per_round=tuple(by * ms for ms in m.per_round))
         else:
-            rows.append(dataclasses.replace(m, peak_ratio=m.peak_ratio * factor))
+            m = dataclasses.replace(m, peak_bytes=by * m.peak_bytes)
+        rows.append(m)
     return dataclasses.replace(report, rows=rows)
 
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from spectral_residual.cli import _command
-from spectral_residual.lab.bench.measure import Spread, measure
+from spectral_residual.lab.bench.measure import measure
 from spectral_residual.lab.bench.report import BenchReport, read_report
 from spectral_residual.lab.bench.rows import Row
 from spectral_residual.lab.bench.steps import block_jobs
@@ -47,8 +47,12 @@ def rows_file(tmp_path):
 def _milder(report, *, memory):
     """The report with times 1e9 times as large, and less memory: as if stored long ago."""
     rows = [
-        dataclasses.replace(
-            m, ratio=Spread(m.ratio.median * 1e9, 1.0, 1.0), peak_ratio=m.peak_ratio / memory
+        m
+        if m.mode == "copy"
+        else dataclasses.replace(
+            m,
+            per_round=tuple(1e9 * ms for ms in m.per_round),
+            peak_bytes=m.peak_bytes / memory,
         )
         for m in report.rows
     ]
@@ -123,9 +127,9 @@ def test_a_worse_ratio_of_a_pair_alone_exits_with_1(rows_file, tmp_path, capsys,
     stored = tmp_path / "stored.json"
     main([*arguments, "--json", str(stored)])
     values = json.loads(stored.read_text())
+    times = {"copy": 1e-9, "a2": 1.0, "srl-fft": 1e9}
     for row in values["rows"]:
-        row["ratio"]["median"] *= 1e9
-        row["per_round"] = [1e9 if row["name"] == "srl-fft" else 1.0] * 3
+        row["per_round"] = [times[row["name"]]] * 3
         row["peak_bytes"] *= factor if row["name"] == "a2" else 1
     stored.write_text(json.dumps(values))
     assert main([*arguments, "--ratio", "srl-fft/a2", "--compare", str(stored)]) == code
@@ -199,6 +203,8 @@ def test_a_stored_report_of_another_dtype_is_refused_before_measuring(tmp_path):
     jobs = block_jobs([row], device=CPU, dtype=torch.float16)
     measured = measure(jobs, device=CPU, rounds=3, budget=0.001)
     stored = tmp_path / "stored.json"
-    stored.write_text(BenchReport.here(CPU, "float16", measured, seconds=1.0).to_json())
+    values = {"device_name": "a processor", "rounds": 3, "seconds": 1.0}
+    report = BenchReport(**values, dtype="float16", rows=measured)
+    stored.write_text(report.to_json())
     with pytest.raises(ValueError, match="has dtype 'float16', this one has 'float32'"):
         main(["--compare", str(stored)])

@@ -12,7 +12,7 @@ import torch
 from spectral_residual.blocks import SRLBlock
 from spectral_residual.cli import _command
 from spectral_residual.lab.bench.measure import measure
-from spectral_residual.lab.bench.report import read_report
+from spectral_residual.lab.bench.report import base_ratios, read_report
 from spectral_residual.lab.bench.rows import NetworkRow, group_rows, load_rows
 from spectral_residual.lab.bench.steps import network_jobs, network_step
 from spectral_residual.pose.simple_baseline import SimpleBaseline
@@ -190,12 +190,14 @@ def test_the_base_is_the_network_without_blocks(networks_file):
         ("none", "step"),
         ("srl-fft", "step"),
     ]
-    for base, others in ((got[0], got[:3]), (got[3], got[3:])):
-        assert base.peak_ratio == 1.0
-        for m in others:
+    ratios = base_ratios(got)
+    for base, others in ((got[0], ratios[:3]), (got[3], ratios[3:])):
+        assert others[0].memory == 1.0
+        for ratio in others:
+            m = ratio.above
             quotients = [a / b for a, b in zip(m.per_round, base.per_round, strict=True)]
-            assert m.ratio.median == pytest.approx(sorted(quotients)[1])
-            assert m.peak_ratio == m.peak_bytes / base.peak_bytes
+            assert ratio.time.median == pytest.approx(sorted(quotients)[1])
+            assert ratio.memory == m.peak_bytes / base.peak_bytes
     with pytest.raises(ValueError, match="no row"):
         measure(network_jobs([], device=CPU), device=CPU)
     with pytest.raises(ValueError, match="rounds must be 3 or more, got 2"):
@@ -221,7 +223,7 @@ def test_command(networks_file, tmp_path, capsys):
     ]
     assert len(read_report(stored).rows) == 5
 
-    small = [*arguments, "--blocks", "a2", "--ratio", "none/a2", "--json", "-"]
+    small = [*arguments, "--blocks", "a2", "--ratio", "a2/none", "--json", "-"]
     assert main([*small, "--compare", str(stored), "--tolerance", "1e9"]) == 0
     output = capsys.readouterr()
     names = [(row["name"], row["mode"]) for row in json.loads(output.out)["rows"]]
@@ -230,14 +232,14 @@ def test_command(networks_file, tmp_path, capsys):
     assert "0 of 8 ratios are worse" in output.err
 
     for row in values["rows"]:
-        row["peak_ratio"] /= 2 if row["name"] == "a2" else 1
-        row["ratio"]["median"] *= 1e9
-        row["per_round"] = [1e9 if row["name"] == "none" else 1.0] * 3
+        row["peak_bytes"] /= 2 if row["name"] == "a2" else 1
+        row["per_round"] = [1e9 if row["name"] == "a2" else 1.0] * 3
     stored.write_text(json.dumps(values))
     assert main([*small, "--compare", str(stored)]) == 1
     error = capsys.readouterr().err
-    assert "1 of 8 ratios are worse" in error
+    assert "2 of 8 ratios are worse" in error
     assert "WORSE  a2, resnet18" in error
+    assert "WORSE  a2/none, resnet18" in error
 
 
 def test_reports_of_blocks_are_refused(networks_file, tmp_path):

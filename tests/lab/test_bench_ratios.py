@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from spectral_residual.lab.bench.measure import Measurement, Spread
+from spectral_residual.lab.bench.measure import Measurement
 from spectral_residual.lab.bench.report import choose_pairs, growth, pair_ratios
 from spectral_residual.lab.bench.rows import Row
 
@@ -13,8 +13,7 @@ IMAGE, LARGE, VIDEO = (6, 5), (12, 10), (3, 6, 5)
 
 def measured(name, shape, per_round, peak, mode="inference", **changes):
     row = Row(name, **{"block": name, "channels": 16, "shape": shape, "batch": 2, **changes})
-    some = Spread(0.0, 0.0, 0.0)  # ratios must not be made from these
-    return Measurement(row, mode, some, some, peak, 0.0, per_round)
+    return Measurement(row, mode, peak, per_round)
 
 
 def spread(median, q1, q3):

@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from spectral_residual.blocks import BLOCKS
-from spectral_residual.lab.bench.measure import Job, Spread, peak_memory, run_rounds
+from spectral_residual.lab.bench.measure import Job, Measurement, Spread, peak_memory, run_rounds
+from spectral_residual.lab.bench.report import Ratio
 from spectral_residual.lab.bench.rows import Row
 from spectral_residual.lab.bench.steps import inference_step, training_step, wake
 
@@ -87,9 +88,14 @@ def test_spread():
 
 def test_spread_of_a_ratio_divides_round_by_round():
     """The median of the quotients 1/4, 1, 5 is not the quotient of the medians 4 / 4."""
-    assert Spread.of_ratio([4.0, 2.0, 5.0], [4.0, 8.0, 1.0]) == Spread(1.0, 0.625, 3.0)
+    row = Row("a2", "a2", 8, (4, 3))
+
+    def ratio(above, below):
+        return Ratio(*(Measurement(row, "inference", 1, times) for times in (above, below)))
+
+    assert ratio((4.0, 2.0, 5.0), (4.0, 8.0, 1.0)).time == Spread(1.0, 0.625, 3.0)
     with pytest.raises(ValueError, match="shorter"):
-        Spread.of_ratio([1.0, 2.0, 3.0], [1.0, 2.0])
+        _ = ratio((1.0, 2.0, 3.0), (1.0, 2.0)).time
 
 
 # Steps

@@ -18,7 +18,15 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 
 from ...report.files import write_file
 from .measure import FEWEST_ROUNDS, Job, measure
-from .report import BenchReport, Pair, check_comparable, choose_pairs, compare, read_report
+from .report import (
+    BenchReport,
+    Pair,
+    check_comparable,
+    choose_pairs,
+    compare,
+    device_name,
+    read_report,
+)
 from .rows import PLAIN, NetworkRow, Row, load_rows, select_rows, with_batch
 from .steps import MODES, block_jobs, network_jobs
 from .text import to_text
@@ -211,7 +219,16 @@ def _bench(
             groups, device=device, rounds=options.rounds, budget=options.budget, progress=progress
         )
         seconds = time.perf_counter() - start
-        report = BenchReport.here(device, dtype, measured, seconds=seconds, kind=kind, pairs=pairs)
+        report = BenchReport(
+            kind=kind,
+            device=device.type,
+            device_name=device_name(device),
+            dtype=dtype,
+            rounds=len(measured[0].per_round),
+            seconds=seconds,
+            pairs=list(pairs),
+            rows=measured,
+        )
     if options.json_ == "-":
         sys.stdout.write(report.to_json())
     else:

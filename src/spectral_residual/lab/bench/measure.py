@@ -24,6 +24,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import accumulate
 from pathlib import Path
 
 import torch
@@ -58,39 +59,6 @@ class Spread:
         q1, median, q3 = statistics.quantiles(values, n=4, method="inclusive")
         return cls(median, q1, q3)
 
-    @classmethod
-    def of_ratio(cls, numerator: Sequence[float], denominator: Sequence[float]) -> Spread:
-        """Spread of the rounds' ratios: what was measured in one round belongs together."""
-        return cls.of([a / b for a, b in zip(numerator, denominator, strict=True)])
-
-
-@dataclass
-class Job:
-    """Something that is timed once in every round.
-
-    Attributes
-    ----------
-    row : Row or NetworkRow
-        What is measured; its name is ``"copy"`` for copying the input of a block.
-    mode : str
-        See `Measurement`.
-    call : callable
-        What is timed.
-    repeats : int
-        Calls in one visit.
-    seconds : list of float
-        Time of one call, for every round.
-    peak_bytes : int
-        Peak memory of one call; see `peak_memory`.
-    """
-
-    row: Row | NetworkRow
-    mode: str
-    call: Callable[[], object]
-    repeats: int = 1
-    seconds: list[float] = field(default_factory=list)
-    peak_bytes: int = 0
-
 
 @dataclass(frozen=True)
 class Measurement:
@@ -99,30 +67,52 @@ class Measurement:
     Attributes
     ----------
     row : Row or NetworkRow
-        What was measured; ``block`` is ``"copy"`` for the copy.
+        What was measured; ``name`` and ``block`` are ``"copy"`` for the copy.
     mode : str
         Of a block ``"inference"``: forward in evaluation mode without gradients;
         ``"training"``: forward and backward in training mode, with gradients of the input and
         of all parameters; ``"copy"``. Of a network `NetworkRow.mode`.
-    milliseconds : Spread
-        Time of one call.
-    ratio : Spread
-        Time of one call by that of the group's base in the same round.
     peak_bytes : int
         Peak memory beyond input, parameters and optimiser state; see `peak_memory`.
-    peak_ratio : float
-        The same by that of the base; for blocks that is the size of the input.
     per_round : tuple of float
         Milliseconds of one call, for every round.
     """
 
     row: Row | NetworkRow
     mode: str
-    milliseconds: Spread
-    ratio: Spread
     peak_bytes: int
-    peak_ratio: float
     per_round: tuple[float, ...]
+
+    @property
+    def milliseconds(self) -> Spread:
+        """Time of one call."""
+        return Spread.of(self.per_round)
+
+
+@dataclass
+class Job:
+    """A call that is to be measured; what is found out about it is set by `measure`.
+
+    Attributes
+    ----------
+    row, mode
+        As in `Measurement`.
+    call : callable
+        What is timed once in every round.
+    repeats : int
+        Calls in one visit.
+    peak_bytes : int
+        Peak memory of one call.
+    seconds : list of float
+        Time of one call, for every round.
+    """
+
+    row: Row | NetworkRow
+    mode: str
+    call: Callable[[], object]
+    repeats: int = 1
+    peak_bytes: int = 0
+    seconds: list[float] = field(default_factory=list)
 
 
 def measure(
@@ -139,7 +129,7 @@ def measure(
     Parameters
     ----------
     groups : sequence of sequence of Job
-        Jobs, the base first in each group; they are changed.
+        The base first in each group.
     device : torch.device
         Where they run.
     rounds : int
@@ -185,7 +175,10 @@ def measure(
         after_round=after_round,
     )
     progress(1.0)
-    return [_measurement(job, group[0]) for group in groups for job in group]
+    return [
+        Measurement(job.row, job.mode, job.peak_bytes, tuple(1000 * s for s in job.seconds))
+        for job in jobs
+    ]
 
 
 def _nothing() -> None:
@@ -201,26 +194,11 @@ def run_rounds(
     synchronize: Callable[[], None] = _nothing,
     after_round: Callable[[int], None] = lambda number: None,
 ) -> int:
-    """Time the jobs of all groups once in every round.
+    """Time the jobs of all groups once in every round; in a group, round r starts with job r.
 
-    Parameters
-    ----------
-    groups : sequence of sequence of Job
-        Within a group, round r starts with job r modulo their number; `Job.seconds` grows.
-    rounds : int
-        Most rounds.
-    deadline : float
-        Time on `clock` that rounds after the third must not pass, if they take no longer than
-        the longest so far.
-    clock, synchronize : callable
-        Current time in seconds; waits for the device.
-    after_round : callable
-        Gets the number of rounds that are finished.
-
-    Returns
-    -------
-    int
-        Rounds that were run.
+    After the third, no round starts that would pass the deadline if it took as long as the
+    longest so far. `after_round` gets the number of rounds that are finished, and `synchronize`
+    waits for the device. Returns how many rounds were run.
     """
     longest = 0.0
     for number in range(rounds):
@@ -237,19 +215,9 @@ def run_rounds(
 
 
 def peak_memory(call: Callable[[], object], device: torch.device) -> int:
-    """Greatest number of bytes that were allocated during a call and not yet released.
+    """Bytes that a call had allocated and not yet released at most, beyond those of before.
 
-    Parameters
-    ----------
-    call : callable
-        What to measure. Call it before, so that caches and lazily made buffers exist.
-    device : torch.device
-        CPU or CUDA device on which the tensors are.
-
-    Returns
-    -------
-    int
-        Bytes beyond those that were allocated before the call.
+    Make the call once before, so that caches and lazily made buffers exist.
     """
     if device.type == "cuda":
         torch.cuda.synchronize(device)
@@ -258,15 +226,6 @@ def peak_memory(call: Callable[[], object], device: torch.device) -> int:
         call()
         torch.cuda.synchronize(device)
         return torch.cuda.max_memory_allocated(device) - before
-    live = peak = 0
-    for change in _changes(call):
-        live += change
-        peak = max(peak, live)
-    return peak
-
-
-def _changes(call: Callable[[], object]) -> list[int]:
-    """Bytes of all allocations (positive) and releases (negative) on CPU, in their order."""
     # The profiler's library tells every start and stop, and on machines without a GPU an error.
     os.environ.setdefault("KINETO_LOG_LEVEL", "6")
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
@@ -277,7 +236,8 @@ def _changes(call: Callable[[], object]) -> list[int]:
         events = json.loads(path.read_text(encoding="utf-8"))["traceEvents"]
     changes = [event for event in events if event.get("name") == "[memory]"]
     changes.sort(key=lambda event: event["ts"])
-    return [int(event["args"]["Bytes"]) for event in changes]
+    live = accumulate((int(event["args"]["Bytes"]) for event in changes), initial=0)
+    return max(live)
 
 
 def _prepare(job: Job, device: torch.device, clock: Clock, synchronize: Callable[[], None]) -> None:
@@ -304,16 +264,3 @@ def _time(job: Job, clock: Clock, synchronize: Callable[[], None]) -> float:
         job.call()
     synchronize()
     return (clock() - start) / job.repeats
-
-
-def _measurement(job: Job, base: Job) -> Measurement:
-    per_round = tuple(1000 * seconds for seconds in job.seconds)
-    return Measurement(
-        row=job.row,
-        mode=job.mode,
-        milliseconds=Spread.of(per_round),
-        ratio=Spread.of_ratio(job.seconds, base.seconds),
-        peak_bytes=job.peak_bytes,
-        peak_ratio=job.peak_bytes / base.peak_bytes,
-        per_round=per_round,
-    )

@@ -9,8 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from ...report.figures import COLOURS, MARKERS, plain, save_figure
-from .measure import Measurement
-from .report import BenchReport
+from .report import BenchReport, Ratio, base_ratios
 from .steps import COPY
 from .text import MODE_TITLES
 
@@ -29,17 +28,17 @@ def plot_report(report: BenchReport, path: Path) -> None:
     path : Path
         File to write, of a format that matplotlib knows by its suffix.
     """
-    blocks = [m for m in report.rows if m.mode != COPY]
-    modes = list(dict.fromkeys(m.mode for m in blocks))
-    names = list(dict.fromkeys(m.row.name for m in blocks))
+    ratios = [ratio for ratio in base_ratios(report.rows) if ratio.above.mode != COPY]
+    modes = list(dict.fromkeys(ratio.above.mode for ratio in ratios))
+    names = list(dict.fromkeys(ratio.above.row.name for ratio in ratios))
     height = 0.5 + 0.38 * len(names)
     figure = Figure(figsize=(1.6 + 4.4 * len(modes), 1.8 + 2 * height), layout="constrained")
     panels = figure.subplots(2, len(modes), squeeze=False, sharex="row", sharey=True)
     for mode, (above, below) in zip(modes, panels.T, strict=True):
-        by_input: dict[str, list[Measurement]] = {m.row.group: [] for m in blocks}
-        for m in blocks:
-            if m.mode == mode:
-                by_input[m.row.group].append(m)
+        by_input: dict[str, list[Ratio]] = {ratio.above.row.group: [] for ratio in ratios}
+        for ratio in ratios:
+            if ratio.above.mode == mode:
+                by_input[ratio.above.row.group].append(ratio)
         _draw(above, by_input, names, memory=False)
         _draw(below, by_input, names, memory=True)
         above.set_title(MODE_TITLES[mode], fontweight="bold")
@@ -53,17 +52,15 @@ def plot_report(report: BenchReport, path: Path) -> None:
     save_figure(path, figure)
 
 
-def _draw(
-    axes: Axes, by_input: dict[str, list[Measurement]], names: list[str], *, memory: bool
-) -> None:
+def _draw(axes: Axes, by_input: dict[str, list[Ratio]], names: list[str], *, memory: bool) -> None:
     step = _SPREAD_OF_INPUTS / max(1, len(by_input) - 1)
     for index, (group, found) in enumerate(by_input.items()):
         offset = step * (index - (len(by_input) - 1) / 2)
-        times = [m.ratio for m in found]
+        times = [ratio.time for ratio in found]
         quartiles = [[t.median - t.q1 for t in times], [t.q3 - t.median for t in times]]
         axes.errorbar(
-            [m.peak_ratio for m in found] if memory else [t.median for t in times],
-            [names.index(m.row.name) + offset for m in found],
+            [ratio.memory for ratio in found] if memory else [t.median for t in times],
+            [names.index(ratio.above.row.name) + offset for ratio in found],
             xerr=None if memory else quartiles,
             linestyle="none",
             elinewidth=1,

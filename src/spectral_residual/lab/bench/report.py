@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import platform
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +22,10 @@ from .steps import COPY
 Pair = tuple[str, str]
 """Names of two rows: numerator and denominator."""
 
-_ROWS: dict[str, type[Row] | type[NetworkRow]] = {"blocks": Row, "networks": NetworkRow}
-
 
 @dataclass(frozen=True)
 class Ratio:
-    """What one row takes by what another takes in the same mode.
+    """What one row takes by what another takes.
 
     Attributes
     ----------
@@ -40,8 +38,9 @@ class Ratio:
 
     @property
     def time(self) -> Spread:
-        """Ratio of the times of one call, round by round."""
-        return Spread.of_ratio(self.above.per_round, self.below.per_round)
+        """Ratio of the times of one call: what was measured in one round belongs together."""
+        rounds = zip(self.above.per_round, self.below.per_round, strict=True)
+        return Spread.of([a / b for a, b in rounds])
 
     @property
     def memory(self) -> float:
@@ -82,7 +81,7 @@ class Growth(Ratio):
         return {**inputs, "smaller": row.size, "larger": self.large.size, **self._numbers()}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class BenchReport:
     """Measurements, and where they were made.
 
@@ -111,62 +110,36 @@ class BenchReport:
         or the network without blocks.
     """
 
-    kind: str
-    device: str
+    kind: str = "blocks"
+    device: str = "cpu"
     device_name: str
     dtype: str | None
-    torch_version: str
-    threads: int
+    torch_version: str = torch.__version__
+    threads: int = field(default_factory=torch.get_num_threads)
     rounds: int
     seconds: float
-    pairs: list[Pair]
+    pairs: list[Pair] = field(default_factory=list)
     rows: list[Measurement]
-
-    @classmethod
-    def here(
-        cls,
-        device: torch.device,
-        dtype: str | None,
-        rows: list[Measurement],
-        *,
-        seconds: float,
-        kind: str = "blocks",
-        pairs: Sequence[Pair] = (),
-    ) -> BenchReport:
-        """Report of what was just measured in this process."""
-        return cls(
-            kind=kind,
-            device=device.type,
-            device_name=device_name(device),
-            dtype=dtype,
-            torch_version=torch.__version__,
-            threads=torch.get_num_threads(),
-            rounds=len(rows[0].per_round),
-            seconds=seconds,
-            pairs=list(pairs),
-            rows=rows,
-        )
 
     def to_json(self) -> str:
         """One JSON object.
 
-        The fields of a row stand beside its measurements. ``ratios`` holds the ratios of
-        `pairs`, see `Ratio`, and ``growth`` that with the input, see `Growth`.
+        The fields of a row stand beside its measurements and their ratios to the base.
+        ``ratios`` holds those of `pairs`, and ``growth`` that with the input.
         """
-        rows = [asdict(measurement) for measurement in self.rows]
         values: dict[str, Any] = {
             **vars(self),
+            "rows": [_flat(ratio) for ratio in base_ratios(self.rows)],
             "memory": MEMORY_METHODS[self.device],
             "ratios": [ratio.as_json() for ratio in pair_ratios(self.rows, self.pairs)],
             "growth": [ratio.as_json() for ratio in growth(self.rows)],
-            "rows": [{**row.pop("row"), **row} for row in rows],
         }
         lines = [f"{json.dumps(name)}: {_one_a_line(value)}" for name, value in values.items()]
         return "{\n " + ",\n ".join(lines) + "\n}\n"
 
 
 def read_report(path: Path) -> BenchReport:
-    """Read what `BenchReport.to_json` has written.
+    """Read what `BenchReport.to_json` has written; ratios are made anew.
 
     Raises
     ------
@@ -181,9 +154,10 @@ def read_report(path: Path) -> BenchReport:
         values = json.loads(path.read_text(encoding="utf-8"))
         for name in ("memory", "ratios", "growth"):
             del values[name]
-        rows = [_measurement(row, _ROWS[values["kind"]]) for row in values.pop("rows")]
-        pairs = [(numerator, denominator) for numerator, denominator in values.pop("pairs")]
-        return BenchReport(**values, pairs=pairs, rows=rows)
+        row_type = Row if values["kind"] == "blocks" else NetworkRow
+        values["rows"] = [_measurement(row, row_type) for row in values["rows"]]
+        values["pairs"] = [(numerator, denominator) for numerator, denominator in values["pairs"]]
+        return BenchReport(**values)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(
             f"{path} was not written by this version of 'srl bench --json': {error!r}"
@@ -193,16 +167,9 @@ def read_report(path: Path) -> BenchReport:
 def choose_pairs(
     asked: Sequence[str] | None, default: Sequence[Pair], rows: Sequence[Row | NetworkRow]
 ) -> list[Pair]:
-    """Pairs of rows whose ratios are told.
+    """Pairs that are asked for as ``NUMERATOR/DENOMINATOR``; if None, those by default.
 
-    Parameters
-    ----------
-    asked : sequence of str or None
-        ``NUMERATOR/DENOMINATOR``, two names of rows each.
-    default : sequence of (str, str)
-        Names to take instead if None are asked for, where a group has both.
-    rows : sequence of Row or of NetworkRow
-        What is measured.
+    Of the latter only those that a group of rows has both of.
 
     Raises
     ------
@@ -229,16 +196,14 @@ def choose_pairs(
     return pairs
 
 
-def pair_ratios(measurements: Sequence[Measurement], pairs: Sequence[Pair]) -> list[Ratio]:
-    """Ratios of all pairs in all groups and modes that have both rows, in this order.
+def base_ratios(measurements: Sequence[Measurement]) -> list[Ratio]:
+    """Ratio of each measurement to the base, which is the first one of its group."""
+    bases: dict[str, Measurement] = {}
+    return [Ratio(m, bases.setdefault(m.row.group, m)) for m in measurements]
 
-    Parameters
-    ----------
-    measurements : sequence of Measurement
-        Of one run.
-    pairs : sequence of (str, str)
-        Names of numerator and denominator.
-    """
+
+def pair_ratios(measurements: Sequence[Measurement], pairs: Sequence[Pair]) -> list[Ratio]:
+    """Ratios of all pairs in all groups and modes that have both rows, in this order."""
     places: dict[tuple[str, str], dict[str, Measurement]] = {}
     for m in measurements:
         places.setdefault((m.row.group, m.mode), {})[m.row.name] = m
@@ -260,15 +225,12 @@ def growth(measurements: Sequence[Measurement]) -> list[Growth]:
     found = []
     for below, small in blocks:
         *frames, height, width = small.shape
+        doubled = (*frames, 2 * height, 2 * width)
         for above, large in blocks:
-            doubled = large.shape == (*frames, 2 * height, 2 * width)
-            if doubled and _identity(large, above.mode) == _identity(small, below.mode):
+            same = replace(small, shape=doubled, channels_last=large.channels_last)
+            if (large, above.mode) == (same, below.mode):
                 found.append(Growth(above, below, large, small))
     return found
-
-
-def _identity(row: Row, mode: str) -> tuple[object, ...]:
-    return (row.name, row.block, row.channels, row.batch, row.options, mode)
 
 
 @dataclass(frozen=True)
@@ -293,20 +255,10 @@ class Change:
 
 
 def compare(report: BenchReport, stored: BenchReport, tolerance: float) -> list[Change]:
-    """Compare the ratios of rows, and of pairs of rows, that both reports have.
+    """Compare time and memory of all rows, and pairs of rows, that both reports have.
 
-    Parameters
-    ----------
-    report, stored : BenchReport
-        New and old; the pairs are those of the new one.
-    tolerance : float
-        A ratio is worse if it is greater than ``(1 + tolerance)`` times the stored one.
-
-    Returns
-    -------
-    list of Change
-        Time and memory of every common row, in the order of `report`, then of every pair of
-        common rows.
+    The pairs are those of the new report. A ratio is worse if it is greater than
+    ``(1 + tolerance)`` times the stored one.
 
     Raises
     ------
@@ -315,28 +267,29 @@ def compare(report: BenchReport, stored: BenchReport, tolerance: float) -> list[
         have no row in common.
     """
     check_comparable(stored, report.kind, report.device, report.dtype)
-    old = {_key(m): m for m in stored.rows}
-    common = [(m, old[_key(m)]) for m in report.rows if _key(m) in old]
-    if all(m.mode == COPY for m, _ in common):
+    old = {(ratio.above.row, ratio.above.mode): ratio for ratio in base_ratios(stored.rows)}
+    common = [
+        (old[now.above.row, now.above.mode], now)
+        for now in base_ratios(report.rows)
+        if (now.above.row, now.above.mode) in old
+    ]
+    found = [(now.above.row.name, was, now) for was, now in common if now.above.mode != COPY]
+    if not found:
         raise ValueError("the stored benchmark has none of the rows that were measured")
-    found = [
-        (m.row.name, m, (before.ratio, m.ratio), (before.peak_ratio, m.peak_ratio))
-        for m, before in common
-        if m.mode != COPY
-    ]
-    ratios, ratios_before = (pair_ratios(rows, report.pairs) for rows in zip(*common, strict=True))
-    found += [
-        (r.label, r.above, (before.time, r.time), (before.memory, r.memory))
-        for r, before in zip(ratios, ratios_before, strict=True)
-    ]
+    pairs_before, pairs_now = (
+        pair_ratios([ratio.above for ratio in ratios], report.pairs)
+        for ratios in zip(*common, strict=True)
+    )
+    found += [(now.label, was, now) for was, now in zip(pairs_before, pairs_now, strict=True)]
     changes = []
-    for name, m, (time_before, time), (memory_before, memory) in found:
-        for what, was, now in (
-            ("time", time_before.median, time.median),
-            ("memory", memory_before, memory),
+    for name, was, now in found:
+        for what, stored_value, value in (
+            ("time", was.time.median, now.time.median),
+            ("memory", was.memory, now.memory),
         ):
-            label = f"{name}, {m.row.group}, {m.mode}, {what}"
-            changes.append(Change(label, was, now, now > was * (1 + tolerance)))
+            label = f"{name}, {now.above.row.group}, {now.above.mode}, {what}"
+            worse = value > stored_value * (1 + tolerance)
+            changes.append(Change(label, stored_value, value, worse))
     return changes
 
 
@@ -367,13 +320,20 @@ def _one_a_line(value: object) -> str:
     return "[" + ",".join(f"\n  {json.dumps(item)}" for item in value) + "]"
 
 
+def _flat(ratio: Ratio) -> dict[str, Any]:
+    m = ratio.above
+    return {
+        **asdict(m.row),
+        "mode": m.mode,
+        "milliseconds": asdict(m.milliseconds),
+        "ratio": asdict(ratio.time),
+        "peak_bytes": m.peak_bytes,
+        "peak_ratio": ratio.memory,
+        "per_round": m.per_round,
+    }
+
+
 def _measurement(values: dict[str, Any], row_type: type[Row] | type[NetworkRow]) -> Measurement:
     values = {name: tuple(v) if isinstance(v, list) else v for name, v in values.items()}
-    row = row_type(**{field.name: values.pop(field.name) for field in fields(row_type)})
-    for name in ("milliseconds", "ratio"):
-        values[name] = Spread(**values[name])
-    return Measurement(row=row, **values)
-
-
-def _key(measurement: Measurement) -> str:
-    return json.dumps([asdict(measurement.row), measurement.mode], sort_keys=True)
+    row = row_type(**{found.name: values[found.name] for found in fields(row_type)})
+    return Measurement(row, values["mode"], values["peak_bytes"], values["per_round"])

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from ...report.table import format_table
 from .measure import Spread
-from .report import BenchReport, Growth, Ratio, growth, pair_ratios
+from .report import BenchReport, Growth, Ratio, base_ratios, growth, pair_ratios
 from .rows import PLAIN
 from .steps import COPY
 
@@ -36,13 +36,13 @@ def to_text(report: BenchReport) -> str:
     for title in dict.fromkeys(m.row.group for m in report.rows):
         cells: Cells = {}
         heading = title
-        for m in report.rows:
+        for ratio in base_ratios(report.rows):
+            m = ratio.above
+            ms, mebibytes = _spread(m.milliseconds), f"{m.peak_bytes / 2**20:.1f}"
             if m.row.group == title and m.mode == COPY:
-                heading += f": input {_mebibytes(m.peak_bytes)} MiB, "
-                heading += f"copy {_spread(m.milliseconds)} ms"
+                heading += f": input {mebibytes} MiB, copy {ms} ms"
             elif m.row.group == title:
-                numbers = _spread(m.milliseconds), _digits(m.ratio.median), _mebibytes(m.peak_bytes)
-                cells[m.row.name, m.mode] = numbers
+                cells[m.row.name, m.mode] = (ms, _digits(ratio.time.median), mebibytes)
         table = _table(report.kind.removesuffix("s"), ("ms", f"x {base}", "MiB"), cells)
         parts.append(f"{heading}\n{table}")
         here = [ratio for ratio in ratios if ratio.above.row.group == title]
@@ -91,10 +91,6 @@ def _table(title: str, columns: Sequence[str], cells: Cells) -> str:
 
 def _spread(spread: Spread) -> str:
     return f"{_digits(spread.median)} ({_digits(spread.q1)}-{_digits(spread.q3)})"
-
-
-def _mebibytes(size: float) -> str:
-    return f"{size / 2**20:.1f}"
 
 
 def _digits(value: float) -> str:
