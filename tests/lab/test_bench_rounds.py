@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from spectral_residual.blocks import BLOCKS
+from spectral_residual.lab.bench import measure
 from spectral_residual.lab.bench.measure import Job, Measurement, Spread, peak_memory, run_rounds
 from spectral_residual.lab.bench.report import Ratio
 from spectral_residual.lab.bench.rows import Row
@@ -34,19 +35,24 @@ class FakeClock:
         return Job(Row(label, "a2", 8, (4, 3)), "inference", call, repeats)
 
 
-def test_every_round_runs_each_job_once_in_a_rotated_order():
+@pytest.fixture
+def clock(monkeypatch):
     clock = FakeClock()
+    monkeypatch.setattr(measure.time, "perf_counter", clock)
+    return clock
+
+
+def test_every_round_runs_each_job_once_in_a_rotated_order(clock):
     first = [clock.job(label, 1.0) for label in "abc"]
     second = [clock.job(label, 1.0) for label in "xy"]
-    assert run_rounds([first, second], rounds=4, deadline=math.inf, clock=clock) == 4
+    assert list(run_rounds([first, second], CPU, 4, deadline=math.inf)) == [1, 2, 3, 4]
     assert "".join(clock.log) == "abcxy" + "bcayx" + "cabxy" + "abcyx"
     assert all(job.seconds == [1.0] * 4 for job in (*first, *second))
 
 
-def test_a_visit_counts_as_the_mean_of_its_repeats():
-    clock = FakeClock()
+def test_a_visit_counts_as_the_mean_of_its_repeats(clock):
     jobs = [clock.job("a", 0.25, repeats=8), clock.job("b", 2.0)]
-    run_rounds([jobs], rounds=3, deadline=math.inf, clock=clock)
+    assert list(run_rounds([jobs], CPU, 3, deadline=math.inf)) == [1, 2, 3]
     assert clock.log.count("a") == 24
     assert clock.log.count("b") == 3
     assert jobs[0].seconds == [0.25] * 3
@@ -57,27 +63,17 @@ def test_a_visit_counts_as_the_mean_of_its_repeats():
     ("budget", "rounds", "expected"),
     [(0.0, 9, 3), (29.0, 9, 3), (30.0, 9, 3), (39.9, 9, 3), (40.0, 9, 4), (1e9, 9, 9)],
 )
-def test_no_round_starts_that_would_pass_the_deadline(budget, rounds, expected):
-    clock = FakeClock()
+def test_no_round_starts_that_would_pass_the_deadline(clock, budget, rounds, expected):
     groups = [[clock.job("a", 4.0), clock.job("b", 6.0)]]
-    seen = []
-    finished = run_rounds(
-        groups, rounds=rounds, deadline=clock() + budget, clock=clock, after_round=seen.append
-    )
-    assert finished == expected
+    seen = list(run_rounds(groups, CPU, rounds, deadline=clock() + budget))
     assert seen == list(range(1, expected + 1))
     assert all(len(job.seconds) == expected for job in groups[0])
 
 
-def test_the_device_is_waited_for_before_and_after_every_visit():
-    clock = FakeClock()
-    run_rounds(
-        [[clock.job("a", 1.0), clock.job("b", 1.0)]],
-        rounds=3,
-        deadline=math.inf,
-        clock=clock,
-        synchronize=lambda: clock.log.append("|"),
-    )
+def test_the_device_is_waited_for_before_and_after_every_visit(clock, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda device: clock.log.append("|"))
+    jobs = [clock.job("a", 1.0), clock.job("b", 1.0)]
+    assert list(run_rounds([jobs], torch.device("cuda"), 3, deadline=math.inf)) == [1, 2, 3]
     assert "".join(clock.log) == "|a||b|" + "|b||a|" + "|a||b|"
 
 

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -133,12 +134,9 @@ def blocks(
         rows = with_batch(rows, batch)
     if plot is not None:
         _check_plot(plot)
-
-    def jobs(device: torch.device) -> list[list[Job]]:
-        modes = MODES if mode == "both" else (mode,)
-        return block_jobs(rows, device=device, dtype=getattr(torch, dtype), modes=modes)
-
-    report, code = _bench(rows, jobs, options, pairs=_BLOCK_PAIRS, kind="blocks", dtype=dtype)
+    modes = MODES if mode == "both" else (mode,)
+    jobs = partial(block_jobs, rows, dtype=getattr(torch, dtype), modes=modes)
+    report, code = _bench("blocks", rows, jobs, options, _BLOCK_PAIRS, dtype)
     if plot is not None:
         from .plot import plot_report
 
@@ -161,15 +159,10 @@ def networks(*, blocks: str | None = None, sizes: str | None = None, options: Op
     sizes : str, optional
         Only these input sizes, e.g. 128x96.
     """
-    names = _names(blocks)
-    rows = select_rows(
-        load_rows(NetworkRow, options.rows), [*names, PLAIN] if names else [], _names(sizes)
-    )
-
-    def jobs(device: torch.device) -> list[list[Job]]:
-        return network_jobs(rows, device=device)
-
-    return _bench(rows, jobs, options, pairs=_NETWORK_PAIRS, kind="networks", dtype=None)[1]
+    names = [*_names(blocks), PLAIN] if _names(blocks) else []
+    rows = select_rows(load_rows(NetworkRow, options.rows), names, _names(sizes))
+    jobs = partial(network_jobs, rows)
+    return _bench("networks", rows, jobs, options, _NETWORK_PAIRS, None)[1]
 
 
 def show(files: list[Path], *, markdown: Path | None = None) -> None:
@@ -187,74 +180,68 @@ def show(files: list[Path], *, markdown: Path | None = None) -> None:
         print("\n\n".join(texts))
         return
     command = f"srl bench show {' '.join(map(str, files))} --markdown {markdown}"
-    page = f"# Benchmarks\n\nWritten by `{command}`.\n"
+    parts = [f"# Benchmarks\n\nWritten by `{command}`.\n"]
     for path, text in zip(files, texts, strict=True):
-        page += f"\n## {path.name}\n\n```\n{text}\n```\n"
-    write_file(markdown, page)
+        parts.append(f"## {path.name}\n\n```\n{text}\n```\n")
+    write_file(markdown, "\n".join(parts))
 
 
 def _bench(
-    rows: Sequence[Row | NetworkRow],
-    jobs: Callable[[torch.device], list[list[Job]]],
-    options: Options,
-    *,
-    pairs: Sequence[Pair],
     kind: str,
+    rows: Sequence[Row | NetworkRow],
+    jobs: Callable[..., list[list[Job]]],
+    options: Options,
+    default_pairs: Sequence[Pair],
     dtype: str | None,
 ) -> tuple[BenchReport, int]:
     """Measure, print and write the report, and compare it with the stored one: the exit code."""
     device = torch.device(options.device)
     asked = None if options.ratio is None else [text for (text,) in options.ratio]
-    pairs = choose_pairs(asked, pairs, rows)
+    pairs = choose_pairs(asked, default_pairs, rows)
     stored = None
     if options.compare is not None:
         stored = read_report(options.compare)
         check_comparable(stored, kind, device.type, dtype)
-    if options.json_ not in (None, "-"):
-        _check_folder(Path(options.json_))
-    with _threads(options.threads), _progress_bar() as progress:
-        groups = jobs(device)
+    file = None if options.json_ in (None, "-") else Path(options.json_)
+    if file is not None:
+        _check_folder(file)
+    with _measuring(options.threads) as progress:
+        groups = jobs(device=device)
         start = time.perf_counter()
         measured = measure(
             groups, device=device, rounds=options.rounds, budget=options.budget, progress=progress
         )
-        seconds = time.perf_counter() - start
         report = BenchReport(
             kind=kind,
             device=device.type,
             device_name=device_name(device),
             dtype=dtype,
             rounds=len(measured[0].per_round),
-            seconds=seconds,
-            pairs=list(pairs),
+            seconds=time.perf_counter() - start,
+            pairs=pairs,
             rows=measured,
         )
     if options.json_ == "-":
         sys.stdout.write(report.to_json())
     else:
         print(to_text(report))
-    if options.json_ not in (None, "-"):
-        write_file(options.json_, report.to_json())
+    if file is not None:
+        write_file(file, report.to_json())
     return report, 0 if stored is None else _verdict(report, stored, options.tolerance)
 
 
 @contextmanager
-def _threads(number: int | None) -> Iterator[None]:
+def _measuring(threads: int | None) -> Iterator[Callable[[float], None]]:
+    """Set the number of threads for a while, and give what moves a progress bar."""
     before = torch.get_num_threads()
+    columns = (TextColumn("measuring"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
     try:
-        if number is not None:
-            torch.set_num_threads(number)
-        yield
+        torch.set_num_threads(threads or before)
+        with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+            task = bar.add_task("measuring", total=1.0)
+            yield lambda done: bar.update(task, completed=done)
     finally:
         torch.set_num_threads(before)
-
-
-@contextmanager
-def _progress_bar() -> Iterator[Callable[[float], None]]:
-    columns = (TextColumn("measuring"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("measuring", total=1.0)
-        yield lambda done: bar.update(task, completed=done)
 
 
 def _verdict(report: BenchReport, stored: BenchReport, tolerance: float) -> int:

@@ -21,9 +21,8 @@ import os
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from itertools import accumulate
 from pathlib import Path
 
@@ -40,9 +39,6 @@ MEMORY_METHODS = {
 
 _VISIT_SECONDS = 0.02
 _MOST_REPEATS = 200
-
-Clock = Callable[[], float]
-Progress = Callable[[float], None]
 
 
 @dataclass(frozen=True)
@@ -121,8 +117,7 @@ def measure(
     device: torch.device,
     rounds: int = 20,
     budget: float = 150.0,
-    clock: Clock = time.perf_counter,
-    progress: Progress = lambda done: None,
+    progress: Callable[[float], None] = lambda done: None,
 ) -> list[Measurement]:
     """Prepare all jobs, and time each once in every round.
 
@@ -137,8 +132,6 @@ def measure(
     budget : float
         Seconds after which no further round starts, preparation included. Three rounds are
         run in any case.
-    clock : callable
-        Current time in seconds.
     progress : callable
         Gets the fraction that is done, now and then.
 
@@ -157,23 +150,13 @@ def measure(
     jobs = [job for group in groups for job in group]
     if not jobs:
         raise ValueError("there is no row to measure")
-    start = clock()
-    synchronize = partial(torch.cuda.synchronize, device) if device.type == "cuda" else _nothing
+    start = time.perf_counter()
     for number, job in enumerate(jobs, start=1):
-        _prepare(job, device, clock, synchronize)
+        _prepare(job, device)
         progress(number / (len(jobs) * (rounds + 1)))
-
-    def after_round(number: int) -> None:
-        progress(max((number + 1) / (rounds + 1), min(1.0, (clock() - start) / budget)))
-
-    run_rounds(
-        groups,
-        rounds=rounds,
-        deadline=start + budget,
-        clock=clock,
-        synchronize=synchronize,
-        after_round=after_round,
-    )
+    for number in run_rounds(groups, device, rounds, deadline=start + budget):
+        used = (time.perf_counter() - start) / budget
+        progress(max((number + 1) / (rounds + 1), min(1.0, used)))
     progress(1.0)
     return [
         Measurement(job.row, job.mode, job.peak_bytes, tuple(1000 * s for s in job.seconds))
@@ -181,37 +164,25 @@ def measure(
     ]
 
 
-def _nothing() -> None:
-    """What there is to wait for on a CPU."""
-
-
 def run_rounds(
-    groups: Sequence[Sequence[Job]],
-    *,
-    rounds: int,
-    deadline: float,
-    clock: Clock,
-    synchronize: Callable[[], None] = _nothing,
-    after_round: Callable[[int], None] = lambda number: None,
-) -> int:
-    """Time the jobs of all groups once in every round; in a group, round r starts with job r.
+    groups: Sequence[Sequence[Job]], device: torch.device, rounds: int, deadline: float
+) -> Iterator[int]:
+    """Time the jobs of all groups once in every round, and give its number when it is finished.
 
-    After the third, no round starts that would pass the deadline if it took as long as the
-    longest so far. `after_round` gets the number of rounds that are finished, and `synchronize`
-    waits for the device. Returns how many rounds were run.
+    In a group, round r starts with job r. After the third, no round starts that would pass the
+    deadline (of `time.perf_counter`) if it took as long as the longest so far.
     """
     longest = 0.0
     for number in range(rounds):
-        start = clock()
+        start = time.perf_counter()
         if number >= FEWEST_ROUNDS and start + longest > deadline:
-            return number
+            return
         for group in groups:
             first = number % len(group)
             for job in (*group[first:], *group[:first]):
-                job.seconds.append(_time(job, clock, synchronize))
-        longest = max(longest, clock() - start)
-        after_round(number + 1)
-    return rounds
+                job.seconds.append(_time(job, device))
+        longest = max(longest, time.perf_counter() - start)
+        yield number + 1
 
 
 def peak_memory(call: Callable[[], object], device: torch.device) -> int:
@@ -220,11 +191,11 @@ def peak_memory(call: Callable[[], object], device: torch.device) -> int:
     Make the call once before, so that caches and lazily made buffers exist.
     """
     if device.type == "cuda":
-        torch.cuda.synchronize(device)
+        _synchronize(device)
         before = torch.cuda.memory_allocated(device)
         torch.cuda.reset_peak_memory_stats(device)
         call()
-        torch.cuda.synchronize(device)
+        _synchronize(device)
         return torch.cuda.max_memory_allocated(device) - before
     # The profiler's library tells every start and stop, and on machines without a GPU an error.
     os.environ.setdefault("KINETO_LOG_LEVEL", "6")
@@ -236,17 +207,16 @@ def peak_memory(call: Callable[[], object], device: torch.device) -> int:
         events = json.loads(path.read_text(encoding="utf-8"))["traceEvents"]
     changes = [event for event in events if event.get("name") == "[memory]"]
     changes.sort(key=lambda event: event["ts"])
-    live = accumulate((int(event["args"]["Bytes"]) for event in changes), initial=0)
-    return max(live)
+    return max(accumulate((int(event["args"]["Bytes"]) for event in changes), initial=0))
 
 
-def _prepare(job: Job, device: torch.device, clock: Clock, synchronize: Callable[[], None]) -> None:
+def _prepare(job: Job, device: torch.device) -> None:
     """Warm up, and set the number of repeats and the peak memory of one call."""
     try:
-        seconds = _time(job, clock, synchronize)
+        seconds = _time(job, device)
         job.peak_bytes = peak_memory(job.call, device)
         if seconds < _VISIT_SECONDS:
-            seconds = _time(job, clock, synchronize)
+            seconds = _time(job, device)
     except torch.OutOfMemoryError as error:
         raise ValueError(
             f"{job.row.name} with {job.row.group} in mode {job.mode} does not fit in the memory "
@@ -256,11 +226,16 @@ def _prepare(job: Job, device: torch.device, clock: Clock, synchronize: Callable
     job.repeats = min(_MOST_REPEATS, math.ceil(_VISIT_SECONDS / max(seconds, 1e-9)))
 
 
-def _time(job: Job, clock: Clock, synchronize: Callable[[], None]) -> float:
+def _time(job: Job, device: torch.device) -> float:
     """Seconds of one call, as the mean over ``job.repeats``."""
-    synchronize()
-    start = clock()
+    _synchronize(device)
+    start = time.perf_counter()
     for _ in range(job.repeats):
         job.call()
-    synchronize()
-    return (clock() - start) / job.repeats
+    _synchronize(device)
+    return (time.perf_counter() - start) / job.repeats
+
+
+def _synchronize(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)

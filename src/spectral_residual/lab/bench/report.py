@@ -10,7 +10,7 @@ import platform
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
@@ -233,19 +233,10 @@ def growth(measurements: Sequence[Measurement]) -> list[Growth]:
     return found
 
 
-@dataclass(frozen=True)
-class Change:
-    """A ratio beside the stored one.
+class Change(NamedTuple):
+    """A ratio of a row to its base, or of a pair, beside the stored one.
 
-    Attributes
-    ----------
-    label : str
-        Row or pair of rows, input, mode, and which ratio: ``"time"`` or ``"memory"``.
-    stored, now : float
-        Ratio of a row to its base (copying the input, or the network without blocks), or of a
-        pair.
-    worse : bool
-        Whether it has grown by more than the tolerance.
+    The label names row or pair, input, mode, and whether the ratio is that of time or memory.
     """
 
     label: str

@@ -7,6 +7,7 @@ optimiser. Images and joints are random and in memory already.
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import TypeVar
@@ -57,20 +58,15 @@ def block_jobs(
         if first.channels_last:
             layout = torch.channels_last if len(first.shape) == 2 else torch.channels_last_3d
         generator = torch.Generator().manual_seed(0)
-        x, gradient = (
-            torch.randn(first.input_shape, generator=generator).to(
-                device, dtype, memory_format=layout
-            )
-            for _ in range(2)
-        )
+        draws = (torch.randn(first.input_shape, generator=generator) for _ in range(2))
+        x, gradient = (draw.to(device, dtype, memory_format=layout) for draw in draws)
         copy = dataclasses.replace(first, name=COPY, block=COPY, options={})
         jobs = [Job(copy, COPY, x.clone)]
-        for row in group:
-            for mode in modes:
-                block = wake(row.build).to(device, dtype)
-                training = mode == "training"
-                step = training_step(block, x, gradient) if training else inference_step(block, x)
-                jobs.append(Job(row, mode, step))
+        for row, mode in itertools.product(group, modes):
+            block = wake(row.build).to(device, dtype)
+            training = mode == "training"
+            step = training_step(block, x, gradient) if training else inference_step(block, x)
+            jobs.append(Job(row, mode, step))
         groups.append(jobs)
     return groups
 

@@ -65,11 +65,6 @@ def block(
     plot : Path, optional
         Draw operations of all blocks against the map size, from a quarter to twice --size,
         beside the formulas of the paper's table 1; .png, .svg or .pdf.
-
-    Raises
-    ------
-    ValueError
-        If a name, an option or a size is wrong.
     """
     if plot and len(size) != 2:
         raise ValueError(f"--plot is for images: expected --size H W, got {size}")
@@ -122,11 +117,6 @@ def model(
         Modules to insert it after.
     option : dict
         Option of the block, e.g. groups=1; may be repeated.
-
-    Raises
-    ------
-    ValueError
-        If a name, an option or a size is wrong.
     """
     if any(n < 1 for n in input_):
         raise ValueError(f"--input must be positive integers, got {input_}")
@@ -150,18 +140,10 @@ def create_network(
 ) -> nn.Module:
     """Build a network by name, on the meta device where it can be built there.
 
-    Parameters
-    ----------
-    name : str
-        ``simple_baseline_resnet50``, ``c2d_resnet18`` and the like, or a name of torchvision or
-        timm; torchvision goes first, ``timm/NAME`` asks for timm.
-    input_size : tuple of int
-        Shape of one input without the batch axis, e.g. (3, 224, 224), or (3, 8, 224, 224).
-    block, options : str, dict, optional
-        Name and options for `create_block`.
-    after : sequence of str
-        Names of the modules to insert the block after; by default all three deconvolutions of
-        SimpleBaseline, and the places of `create_c2d`.
+    `name` is ``simple_baseline_resnet50``, ``c2d_resnet18`` and the like, or a name of
+    torchvision or timm; torchvision goes first, ``timm/NAME`` asks for timm. `input_size` is the
+    shape of one input without the batch axis. A block is inserted after the named modules; by
+    default after all three deconvolutions of SimpleBaseline, and at the places of `create_c2d`.
 
     Raises
     ------

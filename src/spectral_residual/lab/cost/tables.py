@@ -44,7 +44,7 @@ class PrintedCell:
     input : str
         ``"256x192"`` (H x W), or ``"8x224x224"`` (T x H x W) for table 8.
     block : str
-        ``"base"``, or a name for `spectral_residual.create_block`.
+        ``"base"``, or a name for `create_block`.
     column : str
         ``"gflops"``, or ``"params"``: millions in tables 2 and 3, units of 1024 in table 8. Those
         of tables 3 and 8 are what the blocks add.
@@ -97,11 +97,10 @@ def printed_cells() -> list[PrintedCell]:
     text = (importlib.resources.files(__package__) / "printed.json").read_text(encoding="utf-8")
     cells = []
     for row in json.loads(text):
-        remarks = row.pop("remarks", {})
-        values = {column: row.pop(column) for column in ("gflops", "params")}
-        for column, value in values.items():
-            remark = remarks.get(column, "")
-            cells.append(PrintedCell(**row, column=column, value=value, remark=remark))
+        network = {name: row[name] for name in ("table", "backbone", "input", "block")}
+        for column in ("gflops", "params"):
+            remark = row.get("remarks", {}).get(column, "")
+            cells.append(PrintedCell(**network, column=column, value=row[column], remark=remark))
     return cells
 
 
@@ -149,8 +148,8 @@ def tables(*, json_: bool = False) -> int:
         print(json.dumps([cell.as_json() for cell in cells], indent=1))
     else:
         _print_cells(cells)
-        print(f"\n{len(cells) - len(off)} of {len(cells)} cells are within {PRINTED_DIGITS} of "
-              "the printed value.")  # fmt: skip
+        within = f"{len(cells) - len(off)} of {len(cells)} cells are within {PRINTED_DIGITS}"
+        print(f"\n{within} of the printed value.")
         print("GFLOPs are multiply-accumulates / 2^30 by the paper's accounting.")
     return int(any(not cell.remark for cell in off))
 
@@ -159,15 +158,12 @@ def _print_cells(cells: list[PrintedCell]) -> None:
     remarks = [cell.remark for cell in cells if cell.remark]
     header = ("backbone", "input", "block", "column", "paper", "ours", "difference", "remark")
     for table, caption in _CAPTIONS.items():
-        rows = [
-            [
-                *(cell.backbone, cell.input, cell.block, cell.column),
-                *(f"{cell.value:.2f}", f"{cell.ours:.4f}", f"{cell.difference:+.4f}"),
-                f"[{remarks.index(cell.remark) + 1}]" if cell.remark else "",
-            ]
-            for cell in cells
-            if cell.table == table
-        ]
+        rows = []
+        for cell in cells:
+            if cell.table == table:
+                number = f"[{remarks.index(cell.remark) + 1}]" if cell.remark else ""
+                names = (cell.backbone, cell.input, cell.block, cell.column)
+                values = (f"{cell.value:.2f}", f"{cell.ours:.4f}", f"{cell.difference:+.4f}")
+                rows.append([*names, *values, number])
         print(f"{caption}\n\n{format_table(header, rows)}\n")
-    for number, remark in enumerate(remarks, 1):
-        print(f"[{number}] {remark}")
+    print("\n".join(f"[{number}] {remark}" for number, remark in enumerate(remarks, 1)))
