@@ -95,8 +95,8 @@ def test_other_rows_have_no_growth(shape, changes):
 
 def test_pairs():
     rows = [Row(n, "a2", 16, size) for n, size in (("a", IMAGE), ("b", IMAGE), ("c", LARGE))]
-    assert choose_pairs(["a/b", " b / a "], [("b", "a")], rows) == [("a", "b"), ("b", "a")]
-    pairs = [("a", "b"), ("a", "c"), ("b", "a"), ("d", "a")]
+    assert choose_pairs(["a/b", " b / a "], ["b/a"], rows) == [("a", "b"), ("b", "a")]
+    pairs = ["a/b", "a/c", "b/a", "d/a"]
     assert choose_pairs(None, pairs, rows) == [("a", "b"), ("b", "a")]
     with pytest.raises(ValueError, match="--ratio a/c: no input has both rows"):
         choose_pairs(["a/b", "a/c"], [], rows)

@@ -132,9 +132,9 @@ def test_steps_run_in_their_mode_and_leave_no_gradients():
 
     spy = Spy()
     x, gradient = torch.tensor([1.0, 2.0, 3.0]), torch.tensor([4.0, 5.0, 6.0])
-    inference_step(spy, x)()
+    inference_step(spy.eval(), x)()
     assert spy.seen == [(False, False, False)]
-    training_step(spy, x, gradient)()
+    training_step(spy.train(), x, gradient)()
     assert spy.seen[1] == (True, True, True)
     assert torch.equal(spy.seen[2], x * gradient)
     assert spy.weight.grad is None
@@ -194,7 +194,7 @@ def test_peak_memory_includes_what_autograd_saves_and_gradients():
             return x.exp().exp().exp()
 
     x, gradient = torch.zeros(1000), torch.ones(1000)
-    assert peak_memory(inference_step(Exp(), x), CPU) == 2 * N
+    assert peak_memory(inference_step(Exp().eval(), x), CPU) == 2 * N
     assert peak_memory(training_step(Exp(), x, gradient), CPU) == 5 * N
 
 
@@ -210,7 +210,7 @@ def test_memory_of_non_local_attention_tells_the_matrix_of_all_pairs():
 
     def peak(**options):
         row = Row("nl", "non-local", 8, (12, 12), 1, options)
-        step = inference_step(wake(row.build), torch.randn(row.input_shape))
+        step = inference_step(wake(row.build).eval(), torch.randn(row.input_shape))
         step()
         return peak_memory(step, CPU)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
+import importlib
 import math
 import sys
 import time
@@ -21,7 +21,6 @@ from ...report.files import write_file
 from .measure import FEWEST_ROUNDS, Job, measure
 from .report import (
     BenchReport,
-    Pair,
     check_comparable,
     choose_pairs,
     compare,
@@ -32,11 +31,10 @@ from .rows import PLAIN, NetworkRow, Row, load_rows, select_rows, with_batch
 from .steps import MODES, block_jobs, network_jobs
 from .text import to_text
 
-_BLOCK_PAIRS = [("srl", "a2"), ("srl", "srl-fft"), ("srl-fft", "a2"), ("srl-fft", "non-local")]
-_NETWORK_PAIRS = [
-    *(("srl", other) for other in (PLAIN, "a2", "srl-fft")),
-    *(("srl-fft", other) for other in (PLAIN, "a2")),
-]
+_PAIRS = {
+    "blocks": ["srl/a2", "srl/srl-fft", "srl-fft/a2", "srl-fft/non-local"],
+    "networks": ["srl/none", "srl/a2", "srl/srl-fft", "srl-fft/none", "srl-fft/a2"],
+}
 
 
 @dataclass(frozen=True)
@@ -45,6 +43,10 @@ class Options:
 
     Parameters
     ----------
+    blocks : str, optional
+        Only rows of these names, separated by commas; of networks those without blocks too.
+    sizes : str, optional
+        Only these sizes of inputs, e.g. 64x48,4x28x28.
     rows : Path, optional
         File with rows to measure; by default those of the package.
     device : str
@@ -66,13 +68,10 @@ class Options:
         Compare all ratios but growth with those of a file that --json has written.
     tolerance : float
         A ratio is worse if it exceeds (1 + tolerance) times the stored one.
-
-    Raises
-    ------
-    ValueError
-        For numbers that no run can be made with, or CUDA where there is none.
     """
 
+    blocks: str | None = None
+    sizes: str | None = None
     rows: Path | None = None
     device: Literal["cpu", "cuda"] = "cpu"
     threads: int | None = None
@@ -97,13 +96,11 @@ class Options:
 
 def blocks(
     *,
-    blocks: str | None = None,
-    sizes: str | None = None,
+    options: Options,
     batch: int | None = None,
     mode: Literal["inference", "training", "both"] = "both",
     dtype: Literal["float32", "bfloat16", "float16"] = "float32",
     plot: Path | None = None,
-    options: Options,
 ) -> int:
     """Milliseconds and peak memory of every block, side by side in interleaved rounds.
 
@@ -115,10 +112,6 @@ def blocks(
 
     Parameters
     ----------
-    blocks : str, optional
-        Only rows of these names, separated by commas.
-    sizes : str, optional
-        Only these sizes, e.g. 64x48,4x28x28.
     batch : int, optional
         Batch size of all rows; by default as in the rows.
     mode : str
@@ -129,14 +122,15 @@ def blocks(
         Draw the ratios to copying into bench.png, say.
     """
     _check_positive("batch", batch)
-    rows = select_rows(load_rows(Row, options.rows), _names(blocks), _names(sizes))
+    rows = load_rows(Row, options.rows)
+    rows = select_rows(rows, _names(options.blocks), _names(options.sizes))
     if batch is not None:
         rows = with_batch(rows, batch)
     if plot is not None:
         _check_plot(plot)
     modes = MODES if mode == "both" else (mode,)
     jobs = partial(block_jobs, rows, dtype=getattr(torch, dtype), modes=modes)
-    report, code = _bench("blocks", rows, jobs, options, _BLOCK_PAIRS, dtype)
+    report, code = _bench("blocks", rows, jobs, options, dtype)
     if plot is not None:
         from .plot import plot_report
 
@@ -144,25 +138,19 @@ def blocks(
     return code
 
 
-def networks(*, blocks: str | None = None, sizes: str | None = None, options: Options) -> int:
+def networks(*, options: Options) -> int:
     """Milliseconds and peak memory of pose networks with blocks and without, side by side.
 
     In interleaved rounds. SimpleBaseline-ResNet-50 at 384x288: forward. A ResNet-18 cut after
     res3 at 128x96, batches of 32, in float32 and with bfloat16 autocast: a training step, which
     is forward, loss, backward and optimiser. Each is told as a ratio too: to the network without
     blocks, and to other blocks (--ratio). Exits with 1 if --compare finds a ratio that is worse.
-
-    Parameters
-    ----------
-    blocks : str, optional
-        Only the networks without blocks and with these, separated by commas.
-    sizes : str, optional
-        Only these input sizes, e.g. 128x96.
     """
-    names = [*_names(blocks), PLAIN] if _names(blocks) else []
-    rows = select_rows(load_rows(NetworkRow, options.rows), names, _names(sizes))
+    names = _names(options.blocks)
+    rows = load_rows(NetworkRow, options.rows)
+    rows = select_rows(rows, [*names, PLAIN] if names else [], _names(options.sizes))
     jobs = partial(network_jobs, rows)
-    return _bench("networks", rows, jobs, options, _NETWORK_PAIRS, None)[1]
+    return _bench("networks", rows, jobs, options, None)[1]
 
 
 def show(files: list[Path], *, markdown: Path | None = None) -> None:
@@ -191,13 +179,12 @@ def _bench(
     rows: Sequence[Row | NetworkRow],
     jobs: Callable[..., list[list[Job]]],
     options: Options,
-    default_pairs: Sequence[Pair],
     dtype: str | None,
 ) -> tuple[BenchReport, int]:
     """Measure, print and write the report, and compare it with the stored one: the exit code."""
     device = torch.device(options.device)
     asked = None if options.ratio is None else [text for (text,) in options.ratio]
-    pairs = choose_pairs(asked, default_pairs, rows)
+    pairs = choose_pairs(asked, _PAIRS[kind], rows)
     stored = None
     if options.compare is not None:
         stored = read_report(options.compare)
@@ -278,7 +265,6 @@ def _check_folder(path: Path) -> None:
 
 def _check_plot(path: Path) -> None:
     _check_folder(path)
-    if importlib.util.find_spec("matplotlib") is None:
-        raise ValueError("--plot needs matplotlib: pip install matplotlib")
+    importlib.import_module("matplotlib")  # an error now, not after minutes
     if path.suffix not in (".png", ".pdf", ".svg"):
         raise ValueError(f"--plot needs a file .png, .pdf or .svg, got {path}")

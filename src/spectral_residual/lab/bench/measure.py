@@ -143,13 +143,9 @@ def measure(
     Raises
     ------
     ValueError
-        If there are too few rounds or no jobs, or a job does not fit in the GPU's memory.
+        If a job does not fit in the GPU's memory.
     """
-    if rounds < FEWEST_ROUNDS:
-        raise ValueError(f"rounds must be {FEWEST_ROUNDS} or more, got {rounds}")
     jobs = [job for group in groups for job in group]
-    if not jobs:
-        raise ValueError("there is no row to measure")
     start = time.perf_counter()
     for number, job in enumerate(jobs, start=1):
         _prepare(job, device)

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from ...report.figures import COLOURS, MARKERS, plain, save_figure
-from .report import BenchReport, Ratio, base_ratios
+from .report import BenchReport, Ratio, base_ratios, by_group
 from .steps import COPY
 from .text import MODE_TITLES
 
@@ -19,14 +19,8 @@ _SPREAD_OF_INPUTS = 0.68
 def plot_report(report: BenchReport, path: Path) -> None:
     """Draw a row of dots for every block: one column for each mode, time above memory.
 
-    Inputs differ in colour and marker, and lie a little apart. Whiskers are quartiles.
-
-    Parameters
-    ----------
-    report : BenchReport
-        What to draw.
-    path : Path
-        File to write, of a format that matplotlib knows by its suffix.
+    Inputs differ in colour and marker, and lie a little apart. Whiskers are quartiles. The file
+    is of a format that matplotlib knows by its suffix.
     """
     ratios = [ratio for ratio in base_ratios(report.rows) if ratio.above.mode != COPY]
     modes = list(dict.fromkeys(ratio.above.mode for ratio in ratios))
@@ -35,10 +29,7 @@ def plot_report(report: BenchReport, path: Path) -> None:
     figure = Figure(figsize=(1.6 + 4.4 * len(modes), 1.8 + 2 * height), layout="constrained")
     panels = figure.subplots(2, len(modes), squeeze=False, sharex="row", sharey=True)
     for mode, (above, below) in zip(modes, panels.T, strict=True):
-        by_input: dict[str, list[Ratio]] = {ratio.above.row.group: [] for ratio in ratios}
-        for ratio in ratios:
-            if ratio.above.mode == mode:
-                by_input[ratio.above.row.group].append(ratio)
+        by_input = by_group(ratio for ratio in ratios if ratio.above.mode == mode)
         _draw(above, by_input, names, memory=False)
         _draw(below, by_input, names, memory=True)
         above.set_title(MODE_TITLES[mode], fontweight="bold")

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import platform
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -143,15 +143,12 @@ def read_report(path: Path) -> BenchReport:
 
     Raises
     ------
-    FileNotFoundError
-        If there is no such file.
     ValueError
         If it is no such report.
     """
-    if not path.is_file():
-        raise FileNotFoundError(f"no such stored benchmark: {path}")
+    text = path.read_text(encoding="utf-8")
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
+        values = json.loads(text)
         for name in ("memory", "ratios", "growth"):
             del values[name]
         row_type = Row if values["kind"] == "blocks" else NetworkRow
@@ -165,7 +162,7 @@ def read_report(path: Path) -> BenchReport:
 
 
 def choose_pairs(
-    asked: Sequence[str] | None, default: Sequence[Pair], rows: Sequence[Row | NetworkRow]
+    asked: Sequence[str] | None, default: Sequence[str], rows: Sequence[Row | NetworkRow]
 ) -> list[Pair]:
     """Pairs that are asked for as ``NUMERATOR/DENOMINATOR``; if None, those by default.
 
@@ -176,23 +173,24 @@ def choose_pairs(
     ValueError
         If a text is not of this form, a name is that of no row, or no group has both rows.
     """
-    groups = [{row.name for row in group} for group in group_rows(rows)]
-    if asked is None:
-        return [pair for pair in default if any(names.issuperset(pair) for names in groups)]
     known = dict.fromkeys(row.name for row in rows)
+    groups = [{row.name for row in group} for group in group_rows(rows)]
     pairs = []
-    for text in asked:
+    for text in default if asked is None else asked:
         numerator, _, denominator = (part.strip() for part in text.partition("/"))
-        if not (numerator and denominator) or "/" in denominator:
-            raise ValueError(
-                f"--ratio must be NUMERATOR/DENOMINATOR, two names of rows, got {text!r}"
-            )
-        for name in (numerator, denominator):
-            if name not in known:
-                raise unknown_name("row of --ratio", name, known)
-        if not any(names.issuperset((numerator, denominator)) for names in groups):
-            raise ValueError(f"--ratio {numerator}/{denominator}: no input has both rows")
-        pairs.append((numerator, denominator))
+        found = any({numerator, denominator} <= names for names in groups)
+        if asked is not None:
+            if not (numerator and denominator) or "/" in denominator:
+                raise ValueError(
+                    f"--ratio must be NUMERATOR/DENOMINATOR, two names of rows, got {text!r}"
+                )
+            for name in (numerator, denominator):
+                if name not in known:
+                    raise unknown_name("row of --ratio", name, known)
+            if not found:
+                raise ValueError(f"--ratio {numerator}/{denominator}: no input has both rows")
+        if found:
+            pairs.append((numerator, denominator))
     return pairs
 
 
@@ -200,6 +198,14 @@ def base_ratios(measurements: Sequence[Measurement]) -> list[Ratio]:
     """Ratio of each measurement to the base, which is the first one of its group."""
     bases: dict[str, Measurement] = {}
     return [Ratio(m, bases.setdefault(m.row.group, m)) for m in measurements]
+
+
+def by_group(ratios: Iterable[Ratio]) -> dict[str, list[Ratio]]:
+    """Ratios by the group of their numerators, in the order of the first of each."""
+    groups: dict[str, list[Ratio]] = {}
+    for ratio in ratios:
+        groups.setdefault(ratio.above.row.group, []).append(ratio)
+    return groups
 
 
 def pair_ratios(measurements: Sequence[Measurement], pairs: Sequence[Pair]) -> list[Ratio]:
@@ -249,39 +255,33 @@ def compare(report: BenchReport, stored: BenchReport, tolerance: float) -> list[
     """Compare time and memory of all rows, and pairs of rows, that both reports have.
 
     The pairs are those of the new report. A ratio is worse if it is greater than
-    ``(1 + tolerance)`` times the stored one.
-
-    Raises
-    ------
-    ValueError
-        If the reports are of another kind, of another type of device or of another dtype, or
-        have no row in common.
+    ``(1 + tolerance)`` times the stored one. ValueError if the reports have no row in common.
     """
-    check_comparable(stored, report.kind, report.device, report.dtype)
-    old = {(ratio.above.row, ratio.above.mode): ratio for ratio in base_ratios(stored.rows)}
-    common = [
-        (old[now.above.row, now.above.mode], now)
-        for now in base_ratios(report.rows)
-        if (now.above.row, now.above.mode) in old
-    ]
-    found = [(now.above.row.name, was, now) for was, now in common if now.above.mode != COPY]
-    if not found:
+    old = _compared(stored, report.pairs)
+    new = _compared(report, report.pairs)
+    common = [(*key, old[key], now) for key, now in new.items() if key in old]
+    if not common:
         raise ValueError("the stored benchmark has none of the rows that were measured")
-    pairs_before, pairs_now = (
-        pair_ratios([ratio.above for ratio in ratios], report.pairs)
-        for ratios in zip(*common, strict=True)
-    )
-    found += [(now.label, was, now) for was, now in zip(pairs_before, pairs_now, strict=True)]
     changes = []
-    for name, was, now in found:
-        for what, stored_value, value in (
+    for name, *_, was, now in common:
+        for what, before, value in (
             ("time", was.time.median, now.time.median),
             ("memory", was.memory, now.memory),
         ):
             label = f"{name}, {now.above.row.group}, {now.above.mode}, {what}"
-            worse = value > stored_value * (1 + tolerance)
-            changes.append(Change(label, stored_value, value, worse))
+            changes.append(Change(label, before, value, value > before * (1 + tolerance)))
     return changes
+
+
+def _compared(report: BenchReport, pairs: Sequence[Pair]) -> dict[tuple[Any, ...], Ratio]:
+    """Ratios of rows to their base and of pairs, by name, rows and mode."""
+    bases = [r for r in base_ratios(report.rows) if r.above.mode != COPY]
+    found: dict[tuple[Any, ...], Ratio] = {
+        (r.above.row.name, r.above.row, r.above.mode): r for r in bases
+    }
+    for r in pair_ratios(report.rows, pairs):
+        found[r.label, r.above.row, r.below.row, r.above.mode] = r
+    return found
 
 
 def check_comparable(stored: BenchReport, kind: str, device: str, dtype: str | None) -> None:

@@ -182,23 +182,12 @@ AnyRow = TypeVar("AnyRow", bound=Row | NetworkRow)
 def load_rows(row_type: type[AnyRow], path: Path | None = None) -> list[AnyRow]:
     """Read rows and try each on the meta device, where nothing is allocated or computed.
 
-    Parameters
-    ----------
-    row_type : type
-        `Row` or `NetworkRow`.
-    path : Path, optional
-        JSON list of objects with the fields of `row_type`. Those with a default may be missing,
-        and ``name`` is that of the block, or ``"none"``, if it is. If ``block`` is a list, there
-        is a row of each. By default the rows that come with this package.
-
-    Returns
-    -------
-    list of Row or of NetworkRow
+    The file is a JSON list of objects with the fields of `row_type`; by default the one that
+    comes with this package. Fields with a default may be missing, and ``name`` is that of the
+    block, or ``"none"``, if it is. If ``block`` is a list, there is a row of each.
 
     Raises
     ------
-    FileNotFoundError
-        If the file does not exist.
     ValueError
         If the file is not such a list, a field is missing, unknown or of another type, a block or
         network cannot be built or does not take the input, or a group has two rows of the same
@@ -245,14 +234,7 @@ def with_batch(rows: Sequence[Row], batch: int) -> list[Row]:
 def select_rows(
     rows: Sequence[AnyRow], names: Sequence[str] = (), sizes: Sequence[str] = ()
 ) -> list[AnyRow]:
-    """Rows with one of the names and one of the sizes, in their order.
-
-    Parameters
-    ----------
-    rows : sequence of Row or of NetworkRow
-        All rows.
-    names, sizes : sequence of str
-        What to keep, as in ``row.name`` and ``row.size``; everything if empty.
+    """Rows with one of the names and one of the sizes, in their order; no names mean all.
 
     Raises
     ------
@@ -276,12 +258,10 @@ def select_rows(
 
 def _read_entries(path: Path | None, packaged: str) -> list[tuple[str, Any]]:
     """Entries of a file with rows, each with a label for error messages: file and number."""
-    if path is not None and not path.is_file():
-        raise FileNotFoundError(f"no such file with rows: {path}")
-    source = path or importlib.resources.files(__package__) / packaged
     name = path or packaged
+    text = (path or importlib.resources.files(__package__) / packaged).read_text(encoding="utf-8")
     try:
-        entries = json.loads(source.read_text(encoding="utf-8"))
+        entries = json.loads(text)
     except json.JSONDecodeError as error:
         raise ValueError(f"{name} is not JSON: {error}") from error
     if not isinstance(entries, list) or not entries:

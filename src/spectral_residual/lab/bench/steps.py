@@ -9,13 +9,11 @@ from __future__ import annotations
 import dataclasses
 import itertools
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
 
-from ...errors import unknown_name
 from .measure import Job
 from .rows import PLAIN, NetworkRow, Row, group_rows
 
@@ -34,23 +32,8 @@ def block_jobs(
 ) -> list[list[Job]]:
     """Jobs of blocks: for every input its copy, then each row in each mode.
 
-    Parameters
-    ----------
-    rows : sequence of Row
-        What to measure.
-    device, dtype : torch.device, torch.dtype
-        Where, and of which type weights and input are (there is no autocast).
-    modes : sequence of str
-        Of `MODES`.
-
-    Raises
-    ------
-    ValueError
-        If a mode is unknown.
+    Weights and input are of type `dtype`; there is no autocast.
     """
-    for mode in modes:
-        if mode not in MODES:
-            raise unknown_name("mode", mode, MODES)
     groups = []
     for group in group_rows(rows):
         first = group[0]
@@ -63,9 +46,8 @@ def block_jobs(
         copy = dataclasses.replace(first, name=COPY, block=COPY, options={})
         jobs = [Job(copy, COPY, x.clone)]
         for row, mode in itertools.product(group, modes):
-            block = wake(row.build).to(device, dtype)
-            training = mode == "training"
-            step = training_step(block, x, gradient) if training else inference_step(block, x)
+            block = wake(row.build).to(device, dtype).train(mode == "training")
+            step = training_step(block, x, gradient) if block.training else inference_step(block, x)
             jobs.append(Job(row, mode, step))
         groups.append(jobs)
     return groups
@@ -98,28 +80,22 @@ def wake(build: Callable[[], AnyModule]) -> AnyModule:
     return module
 
 
-def inference_step(
-    module: nn.Module, x: Tensor, precision: AbstractContextManager[object] | None = None
-) -> Callable[[], None]:
-    """Function that runs a module in evaluation mode, without gradients, in a context."""
-    module.eval()
-    context = precision or nullcontext()
+def inference_step(module: Callable[[Tensor], object], x: Tensor) -> Callable[[], None]:
+    """Function that runs a module without gradients."""
 
     @torch.no_grad()
     def step() -> None:
-        with context:
-            module(x)
+        module(x)
 
     return step
 
 
 def training_step(block: nn.Module, x: Tensor, gradient: Tensor) -> Callable[[], None]:
-    """Function that runs the block in training mode, forward and backward.
+    """Function that runs a block forward and backward.
 
     Gradients are computed of the input and of all parameters, from `gradient` at the output, and
     dropped at the end.
     """
-    block.train()
     x = x.detach().requires_grad_()
 
     def step() -> None:
@@ -144,7 +120,7 @@ def network_step(row: NetworkRow, device: torch.device) -> Callable[[], None]:
     if not row.training:
         images = torch.randn(row.batch, 3, height, width, generator=generator)
         images = images.to(device, memory_format=torch.channels_last)
-        return inference_step(network, images, autocast)
+        return inference_step(autocast(network.eval()), images)
 
     from ...pose.dataset import normalise
     from ...pose.heatmap import HeatmapCodec, default_sigma, keypoint_mse

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from ...report.table import format_table
 from .measure import Spread
-from .report import BenchReport, Growth, Ratio, base_ratios, growth, pair_ratios
+from .report import BenchReport, Growth, Ratio, base_ratios, by_group, growth, pair_ratios
 from .rows import PLAIN
 from .steps import COPY
 
@@ -16,7 +16,7 @@ MODE_TITLES = {
     "step": "training step",
 }
 
-Cells = dict[tuple[str, str], tuple[str, ...]]
+Cells = Mapping[tuple[str, str], tuple[str, ...]]
 """Name of a row and mode to the numbers of both."""
 
 
@@ -32,30 +32,27 @@ def to_text(report: BenchReport) -> str:
         f"ms: median (quartiles) of one call; x {base}: time by {meaning};\n"
         "MiB: peak memory beyond input and parameters; ratios: median (quartiles) of the rounds'"
     ]
-    ratios = pair_ratios(report.rows, report.pairs)
-    for title in dict.fromkeys(m.row.group for m in report.rows):
-        cells: Cells = {}
-        heading = title
-        for ratio in base_ratios(report.rows):
+    pairs = by_group(pair_ratios(report.rows, report.pairs))
+    for group, ratios in by_group(base_ratios(report.rows)).items():
+        title, cells = group, {}
+        for ratio in ratios:
             m = ratio.above
             ms, mebibytes = _spread(m.milliseconds), f"{m.peak_bytes / 2**20:.1f}"
-            if m.row.group == title and m.mode == COPY:
-                heading += f": input {mebibytes} MiB, copy {ms} ms"
-            elif m.row.group == title:
+            if m.mode == COPY:
+                title += f": input {mebibytes} MiB, copy {ms} ms"
+            else:
                 cells[m.row.name, m.mode] = (ms, _digits(ratio.time.median), mebibytes)
         table = _table(report.kind.removesuffix("s"), ("ms", f"x {base}", "MiB"), cells)
-        parts.append(f"{heading}\n{table}")
-        here = [ratio for ratio in ratios if ratio.above.row.group == title]
-        if here:
-            parts.append(_ratio_table("ratio", {(r.label, r.above.mode): r for r in here}))
+        parts.append(f"{title}\n{table}")
+        if group in pairs:
+            parts.append(_ratio_table("ratio", {(r.label, r.above.mode): r for r in pairs[group]}))
     grown: dict[str, dict[tuple[str, str], Ratio]] = {}
     for ratio in growth(report.rows):
-        names = ratio.small.name, ratio.below.mode
-        grown.setdefault(_growth_title(ratio), {})[names] = ratio
+        grown.setdefault(_growth_title(ratio), {})[ratio.small.name, ratio.below.mode] = ratio
     for title, found in grown.items():
         copy = found.pop((COPY, COPY), None)
-        heading = title if copy is None else f"{title}: copy {_spread(copy.time)}"
-        parts.append(f"{heading}\n{_ratio_table('growth', found)}")
+        title += "" if copy is None else f": copy {_spread(copy.time)}"
+        parts.append(f"{title}\n{_ratio_table('growth', found)}" if found else title)
     return "\n\n".join(parts)
 
 

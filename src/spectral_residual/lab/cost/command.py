@@ -20,6 +20,7 @@ from ...report.table import format_table
 ALL = "all"
 _SIMPLE_BASELINE = "simple_baseline_"
 _C2D = "c2d_"
+_OWN = (_SIMPLE_BASELINE, _C2D)
 
 
 @dataclass(frozen=True)
@@ -153,27 +154,17 @@ def create_network(
     """
     if block is None and (after or options):
         raise ValueError("modules (--after) or options are given, but no block (--block)")
+    blocks: dict[str, Any] = {"block": block, "block_options": options}
+    if after:
+        blocks["block_after"] = after
     try:
         with torch.device("meta"):
-            model = _build(name, input_size)
+            return _build(name, input_size, blocks)
     except RuntimeError:  # it looks at values of its tensors
-        model = _build(name, input_size)
-    if block is None:
-        return model
-    folded_time = False
-    if name.startswith(_SIMPLE_BASELINE):
-        after = after or ("d1", "d2", "d3")
-    elif name.startswith(_C2D):
-        from ...video.c2d import BLOCK_AFTER
-
-        after = after or BLOCK_AFTER
-        folded_time = block in VIDEO_BLOCKS
-    return insert_blocks(
-        model, after, block, input_size=input_size, options=options, folded_time=folded_time
-    )
+        return _build(name, input_size, blocks)
 
 
-def _build(name: str, input_size: tuple[int, ...]) -> nn.Module:
+def _build(name: str, input_size: tuple[int, ...], blocks: dict[str, Any]) -> nn.Module:
     from ...pose.simple_baseline import create_simple_baseline
     from ...training.resnet import RESNETS
     from ...video.c2d import create_c2d
@@ -182,18 +173,28 @@ def _build(name: str, input_size: tuple[int, ...]) -> nn.Module:
         if len(input_size) != 3 or input_size[0] != 3:
             raise ValueError(f"{name} takes inputs 3 H W, got {' '.join(map(str, input_size))}")
         backbone = name.removeprefix(_SIMPLE_BASELINE)
-        return create_simple_baseline(backbone=backbone, input_size=input_size[1:])
+        return create_simple_baseline(backbone=backbone, input_size=input_size[1:], **blocks)
     if name.startswith(_C2D):
         if len(input_size) != 4 or input_size[0] != 3:
             raise ValueError(f"{name} takes inputs 3 T H W, got {' '.join(map(str, input_size))}")
-        return create_c2d(backbone=name.removeprefix(_C2D), frames=input_size[1])
+        backbone, size = name.removeprefix(_C2D), input_size[2:]
+        return create_c2d(backbone=backbone, frames=input_size[1], input_size=size, **blocks)
+    model = _of_library(name, [kind + trunk for kind in _OWN for trunk in RESNETS])
+    if blocks["block"] is None:
+        return model
+    after, options = blocks.get("block_after", ()), blocks["block_options"]
+    return insert_blocks(model, after, blocks["block"], input_size=input_size, options=options)
+
+
+def _of_library(name: str, ours: list[str]) -> nn.Module:
+    """A network of torchvision or timm; an error that tells those and `ours` if there is none."""
     import torchvision
 
     known = torchvision.models.list_models()
     if name in known:
         network: nn.Module = torchvision.models.get_model(name, weights=None)
         return network
-    known += [prefix + backbone for prefix in (_SIMPLE_BASELINE, _C2D) for backbone in RESNETS]
+    known += ours
     try:
         import timm
     except ImportError:

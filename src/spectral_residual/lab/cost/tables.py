@@ -12,12 +12,9 @@ import json
 from dataclasses import dataclass
 from functools import cache
 
-import torch
-
 from ...cost import measure_cost
-from ...pose.simple_baseline import create_simple_baseline
 from ...report.table import format_table
-from ...video.c2d import create_c2d
+from .command import create_network
 
 PRINTED_DIGITS = 0.01
 """The tables print two decimals."""
@@ -111,23 +108,14 @@ def _counts(table: int, backbone: str, size: str, block: str) -> tuple[float, in
     SimpleBaseline has them after every deconvolution, C2D after each residual block of res3 and
     res4.
     """
-    *frames, height, width = map(int, size.split("x"))
-    inserted = None if block == "base" else block
-    model: torch.nn.Module
-    with torch.device("meta"):
-        if table == 8:
-            model = create_c2d(
-                backbone=backbone,
-                frames=frames[0],
-                input_size=(height, width),
-                block=inserted,
-                block_options={"subsample": True} if block == "non-local" else None,
-            )
-        else:
-            model = create_simple_baseline(
-                backbone=backbone, input_size=(height, width), block=inserted
-            )
-    cost = measure_cost(model, (3, *frames, height, width), "paper+bn" if table == 8 else "paper")
+    shape = (3, *map(int, size.split("x")))
+    network = create_network(
+        f"{'c2d' if table == 8 else 'simple_baseline'}_{backbone}",
+        shape,
+        block=None if block == "base" else block,
+        options={"subsample": True} if (table, block) == (8, "non-local") else None,
+    )
+    cost = measure_cost(network, shape, "paper+bn" if table == 8 else "paper")
     return cost.operations, cost.parameters
 
 
