@@ -107,7 +107,7 @@ _COMMANDS: dict[str, str | dict[str, str]] = {
         "validate": "pose.commands:validate",
         "test": "pose.commands:test",
         "predict": "pose.commands:predict",
-        "speed": "pose.speed:main",
+        "speed": "pose.commands:speed",
     },
     "video": {
         "fit": "video.commands:fit",
@@ -115,15 +115,20 @@ _COMMANDS: dict[str, str | dict[str, str]] = {
         "test": "video.commands:test",
         "predict": "video.commands:predict",
         "score": "video.commands:score",
-        "speed": "video.speed:main",
+        "speed": "video.commands:speed",
     },
     "data": {
         "people": "lab.generated.write:people",
         "videos": "lab.generated.write_videos:videos",
     },
-    "demo": {"pose": "lab.demo.pose:main", "video": "lab.demo.video:main"},
-    "experiment": "lab.experiments.cli:main",
-    "viz": "lab.viz.cli:main",
+    "demo": {"pose": "lab.demo.pose:pose", "video": "lab.demo.video:video"},
+    "experiment": {
+        "list": "lab.experiments.runner:list_",
+        "run": "lab.experiments.runner:run",
+        "viz": "lab.experiments.views:viz",
+        "report": "lab.experiments.report:report",
+    },
+    "viz": "lab.viz.command:viz",
     "cost": {"block": "lab.cost.command:block", "model": "lab.cost.command:model"},
     "tables": "lab.cost.tables:tables",
     "bench": {

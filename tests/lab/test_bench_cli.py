@@ -182,7 +182,7 @@ def test_values_of_another_type_are_named(arguments, capsys):
     with pytest.raises(SystemExit, match="2"):
         main(arguments)
     error = capsys.readouterr().err
-    assert f'"{arguments[0][2:]}"' in error
+    assert f"error: {arguments[0]}: Expected" in error
     assert f"Got value: {arguments[1]}" in error
 
 

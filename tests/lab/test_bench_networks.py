@@ -15,7 +15,7 @@ from spectral_residual.lab.bench.measure import measure
 from spectral_residual.lab.bench.report import base_ratios, read_report
 from spectral_residual.lab.bench.rows import NetworkRow, group_rows, load_rows
 from spectral_residual.lab.bench.steps import network_jobs, network_step
-from spectral_residual.pose.simple_baseline import SimpleBaseline
+from spectral_residual.pose.network import SimpleBaseline
 
 CPU = torch.device("cpu")
 TRUNK = {"backbone": "resnet18", "stages": 2, "deconv_channels": 8, "num_joints": 3}

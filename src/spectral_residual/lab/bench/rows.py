@@ -21,7 +21,7 @@ from ...blocks import MapSize, create_block
 from ...errors import unknown_name
 
 if TYPE_CHECKING:
-    from ...pose.simple_baseline import SimpleBaseline
+    from ...pose.network import SimpleBaseline
 
 PLAIN = "none"
 """Name of a network without blocks."""
@@ -99,8 +99,8 @@ class NetworkRow:
     name : str
         What the row is called; rows of the same group have different names.
     network : dict
-        Options for `create_simple_baseline` that rows of a group share: ``backbone``, and if
-        need be ``stages``, ``deconv_channels``, ``num_joints``, ...
+        What rows of a group share: ``backbone`` and if need be other fields of `PoseNetwork`
+        (``stages``, ``deconv_channels``, ...), and ``num_joints`` (17).
     input_size : (int, int)
         Height and width (H, W) of the crops.
     block : str or None
@@ -150,16 +150,17 @@ class NetworkRow:
 
     def build(self) -> SimpleBaseline:
         """Make the network, channels last; ValueError or TypeError for options it refuses."""
-        from ...pose.simple_baseline import create_simple_baseline
+        from ...pose.network import PoseNetwork
 
-        model = create_simple_baseline(
-            **self.network,
-            input_size=self.input_size,
+        trunk = dict(self.network)
+        num_joints = trunk.pop("num_joints", 17)
+        network = PoseNetwork(
+            **trunk,
             block=self.block,
-            block_after=self.after,
+            block_after=list(self.after),
             block_options=self.options,
         )
-        return model.to(memory_format=torch.channels_last)
+        return network.build(num_joints, self.input_size).to(memory_format=torch.channels_last)
 
     def check(self) -> None:
         """Build the network on the meta device; ValueError or TypeError if it cannot be."""

@@ -123,8 +123,9 @@ def network_step(row: NetworkRow, device: torch.device) -> Callable[[], None]:
         return inference_step(autocast(network.eval()), images)
 
     from ...pose.dataset import normalise
-    from ...pose.heatmap import HeatmapCodec, default_sigma, keypoint_mse
-    from ...pose.simple_baseline import HEATMAP_STRIDE
+    from ...pose.heatmap import HeatmapCodec, default_sigma
+    from ...pose.network import HEATMAP_STRIDE
+    from ...pose.task import keypoint_mse
 
     network.train()
     optimizer = torch.optim.AdamW(network.parameters(), lr=1e-3)

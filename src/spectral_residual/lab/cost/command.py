@@ -144,7 +144,7 @@ def create_network(
     `name` is ``simple_baseline_resnet50``, ``c2d_resnet18`` and the like, or a name of
     torchvision or timm; torchvision goes first, ``timm/NAME`` asks for timm. `input_size` is the
     shape of one input without the batch axis. A block is inserted after the named modules; by
-    default after all three deconvolutions of SimpleBaseline, and at the places of `create_c2d`.
+    default after all three deconvolutions of SimpleBaseline, and at the places of `VideoNetwork`.
 
     Raises
     ------
@@ -154,9 +154,9 @@ def create_network(
     """
     if block is None and (after or options):
         raise ValueError("modules (--after) or options are given, but no block (--block)")
-    blocks: dict[str, Any] = {"block": block, "block_options": options}
+    blocks: dict[str, Any] = {"block": block, "block_options": options or {}}
     if after:
-        blocks["block_after"] = after
+        blocks["block_after"] = list(after)
     try:
         with torch.device("meta"):
             return _build(name, input_size, blocks)
@@ -165,20 +165,20 @@ def create_network(
 
 
 def _build(name: str, input_size: tuple[int, ...], blocks: dict[str, Any]) -> nn.Module:
-    from ...pose.simple_baseline import create_simple_baseline
+    from ...pose.network import PoseNetwork
     from ...training.resnet import RESNETS
-    from ...video.c2d import create_c2d
+    from ...video.network import VideoNetwork
 
     if name.startswith(_SIMPLE_BASELINE):
         if len(input_size) != 3 or input_size[0] != 3:
             raise ValueError(f"{name} takes inputs 3 H W, got {' '.join(map(str, input_size))}")
         backbone = name.removeprefix(_SIMPLE_BASELINE)
-        return create_simple_baseline(backbone=backbone, input_size=input_size[1:], **blocks)
+        return PoseNetwork(backbone, **blocks).build(17, input_size[1:])
     if name.startswith(_C2D):
         if len(input_size) != 4 or input_size[0] != 3:
             raise ValueError(f"{name} takes inputs 3 T H W, got {' '.join(map(str, input_size))}")
-        backbone, size = name.removeprefix(_C2D), input_size[2:]
-        return create_c2d(backbone=backbone, frames=input_size[1], input_size=size, **blocks)
+        backbone = name.removeprefix(_C2D)
+        return VideoNetwork(backbone, **blocks).build(400, input_size[1], input_size[2:])
     model = _of_library(name, [kind + trunk for kind in _OWN for trunk in RESNETS])
     if blocks["block"] is None:
         return model
