@@ -167,7 +167,7 @@ def _settings(kind: Any, default: Any, positional: bool) -> dict[str, Any]:
     settings: dict[str, Any] = {}
     if not required:
         settings["default"] = default
-    elif not positional:
+    elif not positional and origin is not dict:
         settings["required"] = True
     if origin is dict:
         return settings | {"action": "append", "default": [], "metavar": "KEY=VALUE"}
