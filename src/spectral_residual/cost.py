@@ -34,7 +34,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
 from .errors import unknown_name
-from .insertion import meta_copy, run_on_meta
+from .meta import meta_copy, run_on_meta
 from .transforms import Transform
 
 ACCOUNTINGS = ("paper", "paper+bn", "exact")

@@ -8,18 +8,18 @@ the nearest module around that does not run its children one after the other hol
 
 from __future__ import annotations
 
-import copy
 import functools
+import itertools
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.conv import _ConvNd
 
 from .blocks import FoldedVideoBlock, create_block
-from .errors import unknown_name
-
-Shape = tuple[int, ...]
+from .meta import Shape, find_containers, meta_copy, observe, output_shapes, run_on_meta
 
 BlockFactory = Callable[[int, Shape], nn.Module]
 """Makes a block for so many channels and a size (H, W) or (T, H, W)."""
@@ -31,8 +31,9 @@ def insert_blocks(
     block: str | BlockFactory = "srl",
     *,
     input_size: Shape,
-    options: Mapping[str, Any] | None = None,
+    block_options: Mapping[str, Any] | None = None,
     folded_time: bool = False,
+    options: Mapping[str, Any] | None = None,
 ) -> nn.Module:
     r"""Insert a block after each named module, in place.
 
@@ -52,18 +53,26 @@ def insert_blocks(
         that maps (N, channels, \*size) to the same shape, size being (H, W) or (T, H, W).
     input_size : tuple of int
         Shape of one input without the batch axis, e.g. ``(3, 224, 224)``.
-    options : mapping, optional
+    block_options : mapping, optional
         Further options for `create_block`; for a callable there are none.
     folded_time : bool, default False
         Whether the named modules get the frames of a video in the batch, see `FoldedVideoBlock`.
         T is then the batch of a module's output for a single input, ``input_size`` being
         (3, T, H, W), and may differ between modules; the block is one for videos of size
         (T, H, W). With False a block for images would treat every frame by itself.
+    options : mapping, optional
+        Older name of `block_options`.
 
     Returns
     -------
     nn.Module
         `model` itself.
+
+    Warns
+    -----
+    UserWarning
+        If a block comes between a convolution and its batch normalisation, which tools that fuse
+        the two do not see.
 
     Raises
     ------
@@ -74,18 +83,74 @@ def insert_blocks(
     TypeError
         If `after` is a string.
     """
-    _check_arguments(after, block, options)
-    skeleton = meta_copy(model)
-    shapes, called = _observe(skeleton, after, input_size)
-    containers = _containers(skeleton, after, input_size)
-    places = [_find_place(model, name, called, containers) for name in after]
-    blocks = []
-    for name in after:
-        new = _create(block, name, shapes[name], options or {}, folded_time)
-        blocks.append(_like(new, model.get_submodule(name), model))
-    for place, new in zip(places, blocks, strict=True):
+    block_options = options if block_options is None else block_options
+    _check_arguments(after, block, block_options)
+    for place, new in _planned(model, after, block, input_size, block_options or {}, folded_time):
         _attach(place, new)
     return model
+
+
+def _planned(
+    model: nn.Module,
+    after: Sequence[str],
+    block: str | BlockFactory,
+    input_size: Shape,
+    options: Mapping[str, Any],
+    folded_time: bool,
+) -> list[tuple[_Place, nn.Module]]:
+    """New blocks and their places; the network is not changed."""
+    skeleton = meta_copy(model)
+    shapes, called = observe(skeleton, after, input_size)
+    _check_layout(model, shapes, input_size)
+    _warn_of_fusion(skeleton, after, called)
+    containers = find_containers(skeleton, after, input_size)
+    planned = []
+    for name in after:
+        new = _create(block, name, shapes[name], options, folded_time)
+        place = _find_place(model, name, called, containers)
+        planned.append((place, _like(new, model.get_submodule(name), model)))
+    return planned
+
+
+def _check_layout(model: nn.Module, shapes: Mapping[str, Shape], input_size: Shape) -> None:
+    """Raise ValueError for maps (N, H, W, C): their second axis follows the input's height."""
+    height = input_size[-2]
+    for other in (2 * height, height + 32, height // 2):
+        try:
+            probed = output_shapes(model, list(shapes), (*input_size[:-2], other, input_size[-1]))
+        except ValueError:
+            continue
+        wrong = [name for name in shapes if probed[name][1:2] != shapes[name][1:2]]
+        break
+    else:
+        wrong = [
+            name for name in shapes if _ends_normalised(model.get_submodule(name), shapes[name])
+        ]
+    for name in wrong:
+        raise ValueError(
+            f"the output of module {name!r}, {shapes[name]}, is laid out as (N, H, W, C); expected "
+            "(N, C, H, W). Name a module behind the one that permutes it, or put "
+            "x.permute(0, 3, 1, 2) and back around a block of your own"
+        )
+
+
+def _ends_normalised(module: nn.Module, shape: Shape) -> bool:
+    """Whether a module normalises its last axis, and that is not the one of channels first."""
+    norms = [norm for norm in module.modules() if isinstance(norm, nn.LayerNorm)]
+    return any(norm.normalized_shape == shape[-1:] != shape[1:2] for norm in norms)
+
+
+def _warn_of_fusion(skeleton: nn.Module, after: Sequence[str], called: Sequence[str]) -> None:
+    leaves = [name for name in called if not [*skeleton.get_submodule(name).children()]]
+    for name, following in itertools.pairwise(leaves):
+        pair = (skeleton.get_submodule(name), skeleton.get_submodule(following))
+        if name in after and isinstance(pair[0], _ConvNd) and isinstance(pair[1], _BatchNorm):
+            warnings.warn(
+                f"the block after {name!r} comes between a convolution and its batch normalisation "
+                f"{following!r}: tools that fuse the two (fuse_modules, FX) would leave it out of "
+                "account; insert it after the normalisation instead",
+                stacklevel=4,
+            )
 
 
 def _check_arguments(after: Sequence[str], block: object, options: object) -> None:
@@ -155,149 +220,21 @@ def _like(block: nn.Module, target: nn.Module, model: nn.Module) -> nn.Module:
     return block.train(target.training)
 
 
-def output_shapes(model: nn.Module, names: Sequence[str], input_size: Shape) -> dict[str, Shape]:
-    """Shapes of the outputs of named modules for one input, without computing.
+class _BlockHook:
+    """Forward hook that passes a module's output through a block, if it is still there.
 
-    Parameters
-    ----------
-    model : nn.Module
-        Any network; it is not changed.
-    names : sequence of str
-        Names as in ``model.named_modules()``.
-    input_size : tuple of int
-        Shape of one input without the batch axis.
-
-    Returns
-    -------
-    dict of str to tuple of int
-        Shape of each output, batch axis included (1).
-
-    Raises
-    ------
-    ValueError
-        If a name is unknown or given twice, or the network does not run on the meta device at
-        this size, or a module is not reached, returns no tensor, or is called with several sizes.
+    The block is the child `label` of the module, or of another `owner`: copies and replicas of
+    the network run their own.
     """
-    return _observe(meta_copy(model), names, input_size)[0]
 
-
-def _observe(
-    skeleton: nn.Module, names: Sequence[str], input_size: Shape
-) -> tuple[dict[str, Shape], set[str]]:
-    """Shapes for `output_shapes`, and the names of all modules that were called."""
-    modules = dict(skeleton.named_modules())
-    for name in names:
-        if name not in modules or name == "":
-            raise unknown_name("module", name, [n for n in modules if n])
-    if len(set(names)) != len(names):
-        raise ValueError(f"module names must differ, got {list(names)}")
-    shapes: dict[str, Shape] = {}
-    called: set[str] = set()
-
-    def record(name: str, output: object) -> None:
-        called.add(name)
-        if name not in names:
-            return
-        if not isinstance(output, Tensor):
-            raise ValueError(f"module {name!r} must return a tensor, got {type(output).__name__}")
-        if shapes.setdefault(name, tuple(output.shape)) != tuple(output.shape):
-            raise ValueError(
-                f"module {name!r} is called with maps of several sizes: "
-                f"{shapes[name]} and {tuple(output.shape)}"
-            )
-
-    for name, module in modules.items():
-        module.register_forward_hook(lambda _, args, output, name=name: record(name, output))
-    run_on_meta(skeleton, input_size)
-    for name in names:
-        if name not in shapes:
-            raise ValueError(f"module {name!r} is not called in the forward pass")
-    return shapes, called
-
-
-def run_on_meta(skeleton: nn.Module, input_size: Shape, batch: int = 1) -> object:
-    """Output of a network made by `meta_copy` for an input of (batch, *input_size).
-
-    Raises
-    ------
-    ValueError
-        If the network does not run on the meta device at this size.
-    """
-    dtype = next((p.dtype for p in skeleton.parameters() if p.is_floating_point()), torch.float32)
-    try:
-        with torch.no_grad():
-            return skeleton(torch.empty(batch, *input_size, device="meta", dtype=dtype))
-    except (ValueError, _ProbeCalled):
-        raise
-    except Exception as error:
-        raise ValueError(
-            f"{type(skeleton).__name__} does not run on the meta device with an input of shape "
-            f"{(batch, *input_size)}: {error}"
-        ) from error
-
-
-def meta_copy(model: nn.Module) -> nn.Module:
-    """Copy in evaluation mode whose parameters and buffers have shapes but no values."""
-    memo: dict[int, Any] = {}
-    for parameter in model.parameters():
-        memo[id(parameter)] = nn.Parameter(
-            torch.empty_like(parameter, device="meta"), requires_grad=parameter.requires_grad
-        )
-    for buffer in model.buffers():
-        memo[id(buffer)] = torch.empty_like(buffer, device="meta")
-    return copy.deepcopy(model, memo).eval()
-
-
-_PROBE = "_srl_probe"
-
-
-class _ProbeCalled(Exception):  # noqa: N818
-    """A module has called the probe among its children."""
-
-
-class _Probe(nn.Module):
-    def __init__(self, owner: str) -> None:
-        super().__init__()
+    def __init__(self, label: str, owner: nn.Module | None) -> None:
+        self.label = label
         self.owner = owner
 
-    def forward(self, *args: object) -> None:
-        raise _ProbeCalled(self.owner)
-
-
-def _containers(skeleton: nn.Module, names: Sequence[str], input_size: Shape) -> set[str]:
-    """Which of the named modules and those around them run, or may run, any child they have.
-
-    A block that is there for a forward hook to run must not become their child. Besides the
-    container classes these are modules that iterate over ``self.children()``: they are found by
-    giving them one child more.
-    """
-    paths = [name.split(".") for name in names]
-    found = set()
-    for name in {".".join(path[:depth]) for path in paths for depth in range(len(path) + 1)}:
-        module = skeleton.get_submodule(name)
-        if isinstance(module, (nn.Sequential, nn.ModuleDict, nn.ModuleList)):
-            found.add(name)
-        else:
-            module.add_module(_PROBE, _Probe(name))
-    while True:
-        try:
-            run_on_meta(skeleton, input_size)
-        except _ProbeCalled as called:
-            name = str(called)
-            found.add(name)
-            del skeleton.get_submodule(name)._modules[_PROBE]
-        else:
-            return found
-
-
-class _BlockHook:
-    """Forward hook that passes a module's output through a block."""
-
-    def __init__(self, block: nn.Module) -> None:
-        self.block = block
-
     def __call__(self, module: nn.Module, args: object, output: Tensor) -> Tensor:
-        return self.block(output)
+        owner = module if self.owner is None else self.owner
+        block = owner._modules.get(self.label)
+        return output if block is None else block(output)
 
 
 class _Place(NamedTuple):
@@ -313,7 +250,7 @@ class _Place(NamedTuple):
     target: nn.Module | None = None
 
 
-def _find_place(model: nn.Module, name: str, called: set[str], containers: set[str]) -> _Place:
+def _find_place(model: nn.Module, name: str, called: Sequence[str], containers: set[str]) -> _Place:
     """Place for a block after a module; see the text of this file."""
     target = model.get_submodule(name)
     if _is_sequential(target):
@@ -338,12 +275,14 @@ def _attach(place: _Place, block: nn.Module) -> None:
     owner = place.owner
     taken = list(owner._modules)
     candidates = [place.label, *(f"{place.label}{i}" for i in range(2, len(taken) + 3))]
-    owner.add_module(next(label for label in candidates if label not in taken), block)
+    label = next(label for label in candidates if label not in taken)
+    owner.add_module(label, block)
     if place.predecessor is not None:
         for key in taken[taken.index(place.predecessor) + 1 :]:
             owner._modules[key] = owner._modules.pop(key)
     if place.target is not None:
-        place.target.register_forward_hook(_BlockHook(block))
+        other = None if owner is place.target else owner
+        place.target.register_forward_hook(_BlockHook(label, other))
 
 
 def _is_sequential(module: nn.Module) -> bool:

@@ -183,7 +183,7 @@ class VideoNetwork:
         if self.block is not None:
             insert_blocks(
                 model, after=self.block_after, block=self.block,
-                input_size=(3, frames, *input_size), options=self.block_options,
+                input_size=(3, frames, *input_size), block_options=self.block_options,
                 folded_time=over_frames,
             )  # fmt: skip
         return model

@@ -183,7 +183,9 @@ def _build(name: str, input_size: tuple[int, ...], blocks: dict[str, Any]) -> nn
     if blocks["block"] is None:
         return model
     after, options = blocks.get("block_after", ()), blocks["block_options"]
-    return insert_blocks(model, after, blocks["block"], input_size=input_size, options=options)
+    return insert_blocks(
+        model, after, blocks["block"], input_size=input_size, block_options=options
+    )
 
 
 def _of_library(name: str, ours: list[str]) -> nn.Module:
