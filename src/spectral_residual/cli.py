@@ -117,7 +117,7 @@ _COMMANDS: dict[str, str | dict[str, str]] = {
         "speed": "video.speed:main",
     },
     "data": {
-        "people": "lab.generated.write:people",
+        "people": "lab.generated.write_people:people",
         "videos": "lab.generated.write_videos:videos",
     },
     "demo": {"pose": "lab.demo.pose:main", "video": "lab.demo.video:main"},

@@ -123,7 +123,8 @@ def _settings(kind: Any, default: Any, positional: bool) -> dict[str, Any]:
         return {"action": "store_true"}
     settings: dict[str, Any] = {}
     if not required:
-        settings["default"] = default
+        # jsonargparse puts values into it.
+        settings["default"] = list(default) if isinstance(default, tuple) else default
     elif not positional:
         settings["required"] = True
     if origin is dict:
@@ -139,6 +140,8 @@ def _settings(kind: Any, default: Any, positional: bool) -> dict[str, Any]:
 
 
 def _value(kind: Any, value: Any, name: str) -> Any:
+    if get_origin(kind) is tuple:
+        return tuple(value)
     if get_origin(kind) is not dict:
         return value
     options: dict[str, Any] = {}

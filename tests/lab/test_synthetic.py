@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import fields, replace
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -11,24 +11,18 @@ import pytest
 from pycocotools import coco as coco_api
 from pycocotools import mask as coco_mask
 
-from spectral_residual.lab.generated import (
-    Limb,
-    Look,
-    Part,
-    Person,
-    Pose,
-    Solid,
-    build_figure,
-    build_skeleton,
-    generate_dataset,
-    make_sample,
-    render_scene,
+from spectral_residual.lab.generated import write_people
+from spectral_residual.lab.generated.body import Limb, Look, Person, Pose, build_skeleton
+from spectral_residual.lab.generated.figure import Part, Solid, build_figure
+from spectral_residual.lab.generated.render import KEYPOINT_PARTS, PART_STRIDE, render_scene
+from spectral_residual.lab.generated.samples import make_sample
+from spectral_residual.lab.generated.sampling import (
+    ARM_LIMITS,
+    LEG_LIMITS,
     sample_people,
     sample_pose,
 )
-from spectral_residual.lab.generated import write as write_module
-from spectral_residual.lab.generated.render import KEYPOINT_PARTS, PART_STRIDE
-from spectral_residual.lab.generated.sampling import ARM_LIMITS, LEG_LIMITS
+from spectral_residual.lab.generated.write_people import generate_dataset
 from spectral_residual.pose.annotations import annotated_instances, read_annotations
 from spectral_residual.pose.skeleton import COCO
 
@@ -245,13 +239,8 @@ def test_sampled_limbs_stay_within_the_limits_and_prefer_no_side():
     rng = np.random.default_rng(0)
     poses = [sample_pose(rng) for _ in range(1500)]
     for limb, limits in (("arm", ARM_LIMITS), ("leg", LEG_LIMITS)):
-        low, high = (np.array([getattr(item, f.name) for f in fields(Limb)]) for item in limits)
-        angles = np.array(
-            [
-                [[getattr(getattr(p, f"{s}_{limb}"), f.name) for f in fields(Limb)] for p in poses]
-                for s in ("left", "right")
-            ]
-        )
+        low, high = np.array(limits)
+        angles = np.array([[getattr(p, f"{s}_{limb}") for p in poses] for s in ("left", "right")])
         assert (angles >= low).all()
         assert (angles <= high).all()
         spread = angles.std(axis=(0, 1))
@@ -377,7 +366,7 @@ def test_run_lengths_of_masks_that_touch_the_corners():
     rng = np.random.default_rng(0)
     masks = [np.ones((5, 7), bool), np.eye(4, 6, dtype=bool), rng.random((9, 4)) < 0.5]
     for mask in (*masks, ~masks[1], ~masks[2]):
-        runs = write_module._run_lengths(mask)
+        runs = write_people._run_lengths(mask)
         assert sum(runs["counts"]) == mask.size
         decoded = coco_mask.decode(coco_mask.frPyObjects(runs, *mask.shape))
         np.testing.assert_array_equal(decoded, mask)
@@ -426,7 +415,7 @@ def test_the_same_data_set_is_not_rendered_again(dataset, monkeypatch):
     def fail(*_, **__):
         raise AssertionError("rendered again")
 
-    monkeypatch.setattr(write_module, "make_sample", fail)
+    monkeypatch.setattr(write_people, "make_sample", fail)
     options = {"train_images": 52, "val_images": 50, "image_size": SIZE, "progress": False}
     assert generate_dataset(root, **options, seed=5) == summary
     with pytest.raises(FileExistsError, match=r"another data set.*'seed': 5.*'seed': 4"):
@@ -437,7 +426,7 @@ def test_a_damaged_data_set_is_reported(tmp_path):
     options = {"train_images": 2, "val_images": 1, "image_size": SIZE, "progress": False}
     generate_dataset(tmp_path / "a", **options)
     (tmp_path / "a" / "train2017" / "000000000002.jpg").unlink()
-    with pytest.raises(ValueError, match="got 1 images, expected the 2"):
+    with pytest.raises(ValueError, match="train2017: got 1 files, expected 2"):
         generate_dataset(tmp_path / "a", **options)
 
 
@@ -462,7 +451,7 @@ def test_an_empty_folder_is_filled_and_an_interrupted_run_leaves_nothing(tmp_pat
         return make_sample(split, index, **keywords)
 
     with monkeypatch.context() as patch:
-        patch.setattr(write_module, "make_sample", interrupt)
+        patch.setattr(write_people, "make_sample", interrupt)
         with pytest.raises(KeyboardInterrupt):
             generate_dataset(root, **options)
     assert list(tmp_path.iterdir()) == [root]

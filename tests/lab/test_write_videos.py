@@ -9,15 +9,18 @@ import av
 import numpy as np
 import pytest
 
-from spectral_residual.lab.generated import (
+from spectral_residual.cli import main
+from spectral_residual.lab.generated import write_videos
+from spectral_residual.lab.generated.actions import (
     ACTION_PAIRS,
     ACTIONS,
-    VideoDatasetSummary,
-    generate_action_videos,
     render_action,
     sample_action,
+)
+from spectral_residual.lab.generated.write_videos import (
+    VideoDatasetSummary,
+    generate_action_videos,
     write_video,
-    write_videos,
 )
 
 FEW = {"train_videos": 2, "val_videos": 1, "frames": 4, "image_size": (64, 80), "progress": False}
@@ -127,14 +130,14 @@ def test_other_peoples_files_are_not_touched_and_damage_is_reported(tmp_path):
     options = {**FEW, "train_videos": 1, "frames": 2}
     generate_action_videos(root, **options)
     (root / "val" / "stand_up" / "00000.mp4").unlink()
-    with pytest.raises(ValueError, match="stand_up: got 0 videos, expected 1"):
+    with pytest.raises(ValueError, match="stand_up: got 0 files, expected 1"):
         generate_action_videos(root, **options)
 
     (tmp_path / "notes").mkdir()
     note = tmp_path / "notes" / "notes.txt"
     note.write_text("keep")
     for taken in (note.parent, note):
-        with pytest.raises(FileExistsError, match="no generated data set of videos"):
+        with pytest.raises(FileExistsError, match="no generated data set"):
             generate_action_videos(taken, **options)
     assert [path.name for path in note.parent.iterdir()] == ["notes.txt"]
     assert note.read_text() == "keep"
@@ -207,7 +210,7 @@ def test_command_line(tmp_path, capsys):
     root = tmp_path / "data"
     counts = ["--train-videos", "2", "--val-videos", "1", "--frames", "3"]
     options = ["--image-size", "64", "72", "--seed", "9"]
-    assert write_videos.videos([str(root), *counts, *options]) == 0
+    assert main(["data", "videos", str(root), *counts, *options]) == 0
     assert "train_videos=16, val_videos=8" in capsys.readouterr().out
     assert json.loads((root / "dataset.json").read_text())["parameters"] == {
         "generator_version": write_videos.GENERATOR_VERSION,

@@ -8,7 +8,7 @@ the two apart. Holds, easing and camera follow laws that are the same forwards a
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from itertools import chain
 
 import cv2
@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 
 from ...errors import unknown_name
 from .body import FloatArray, Limb, Look, Person, Pose, build_skeleton
-from .clutter import sample_background, sample_object, wear
 from .render import Image, render_scene
 from .sampling import sample_body, sample_look
+from .scenery import sample_background, sample_object, wear
 
 ACTION_PAIRS: tuple[tuple[str, str], ...] = (
     ("sit_down", "stand_up"),
@@ -46,9 +46,10 @@ _MARGIN = 4
 _BACKGROUND_CONTRAST = 0.55
 _CLOTHES_CONTRAST = 120  # sum over R, G, B of the differences to the background's mean
 
+_Angles = tuple[float, float, float, float, float]  # means, in the order of `Limb`
 _ANGLE_SPREAD = 5.0
-_HANGING = (5, 9, 10, 14, 5)
-_STANDING = (2, 5, -8, 5, 0)
+_HANGING: _Angles = (5, 9, 10, 14, 5)
+_STANDING: _Angles = (2, 5, -8, 5, 0)
 
 
 @dataclass(frozen=True)
@@ -118,105 +119,61 @@ def ease(
 
 
 def sample_course(rng: np.random.Generator, frames: int) -> FloatArray:
-    """Draw the course of a movement from 0 to 1; its law is the same forwards and backwards.
-
-    Parameters
-    ----------
-    rng : numpy.random.Generator
-        Source of randomness.
-    frames : int
-        T, 2 or more.
-
-    Returns
-    -------
-    ndarray, (T,), float64
-        See `ease`; up to 15 % of the time are spent waiting before and after.
-    """
+    """Draw a course (T,), see `ease`; its law is the same forwards and backwards."""
     before, after = rng.uniform(0, _LONGEST_HOLD, 2).tolist()
     start, end = rng.uniform(*_EASING, 2).tolist()
     return ease(frames, (before, after), (start, end))
 
 
 def blend_poses(first: Pose, second: Pose, share: float) -> Pose:
-    """Interpolate every angle between two poses.
-
-    Parameters
-    ----------
-    first, second : Pose
-        The poses.
-    share : float
-        0 gives the first, 1 the second.
-
-    Returns
-    -------
-    Pose
-        Between the two.
-    """
+    """Interpolate every angle between two poses; share 0 gives the first, 1 the second."""
 
     def between(a: float, b: float) -> float:
         return (1 - share) * a + share * b
 
-    angles: dict[str, float | Limb] = {}
-    for item in fields(Pose):
-        a, b = getattr(first, item.name), getattr(second, item.name)
-        if isinstance(a, Limb):
-            names = [limb_item.name for limb_item in fields(Limb)]
-            angles[item.name] = Limb(*(between(getattr(a, n), getattr(b, n)) for n in names))
-        else:
-            angles[item.name] = between(a, b)
-    return Pose(**angles)  # type: ignore[arg-type]
+    limbs = [Limb(*map(between, *pair)) for pair in zip(first[:4], second[:4], strict=True)]
+    return Pose(*limbs, *map(between, first[4:], second[4:]))
 
 
-def _limb(rng: np.random.Generator, angles: tuple[float, ...]) -> Limb:
-    """Draw a limb around the mean angles flexion, abduction, rotation, bend, tip."""
+def _limb(rng: np.random.Generator, angles: _Angles) -> Limb:
     drawn = np.array(angles) + rng.normal(0, _ANGLE_SPREAD, 5)
     drawn[3] = abs(drawn[3])
     return Limb(*drawn.tolist())
 
 
-def _pair(rng: np.random.Generator, angles: tuple[float, ...]) -> tuple[Limb, Limb]:
-    return _limb(rng, angles), _limb(rng, angles)
-
-
 def _standing(rng: np.random.Generator) -> Pose:
     trunk = rng.normal((3, 0, 0), 3).tolist()
     head = rng.normal((2, 0, 0), (5, 4, 10)).tolist()
-    return Pose(*_pair(rng, _HANGING), *_pair(rng, _STANDING), *trunk, *head)
+    limbs = [_limb(rng, angles) for angles in (_HANGING, _HANGING, _STANDING, _STANDING)]
+    return Pose(*limbs, *trunk, *head)
+
+
+def _moved(
+    rng: np.random.Generator, pose: Pose, arms: _Angles, legs: _Angles | None = None
+) -> Pose:
+    """The pose with other arms and, if given, other legs."""
+    pose = pose._replace(left_arm=_limb(rng, arms), right_arm=_limb(rng, arms))
+    if legs is None:
+        return pose
+    return pose._replace(left_leg=_limb(rng, legs), right_leg=_limb(rng, legs))
 
 
 def _sitting(rng: np.random.Generator) -> tuple[Pose, Pose]:
     standing = _standing(rng)
-    arms = _pair(rng, (35, 5, 25, 40, 5))
-    legs = _pair(rng, (92, 12, 0, 92, 0))
-    return standing, replace(
-        standing,
-        left_arm=arms[0],
-        right_arm=arms[1],
-        left_leg=legs[0],
-        right_leg=legs[1],
-        spine_bend=standing.spine_bend + float(rng.normal(8, 4)),
-    )
+    end = _moved(rng, standing, (35, 5, 25, 40, 5), (92, 12, 0, 92, 0))
+    return standing, end._replace(spine_bend=standing.spine_bend + float(rng.normal(8, 4)))
 
 
 def _arms_up(rng: np.random.Generator) -> tuple[Pose, Pose]:
     standing = _standing(rng)
-    arms = _pair(rng, (10, 160, 0, 12, 5))
-    return standing, replace(standing, left_arm=arms[0], right_arm=arms[1])
+    return standing, _moved(rng, standing, (10, 160, 0, 12, 5))
 
 
 def _bent_down(rng: np.random.Generator) -> tuple[Pose, Pose]:
     standing = _standing(rng)
-    arms = _pair(rng, (88, 4, 0, 12, 5))
-    legs = _pair(rng, (16, 6, -8, 8, 0))
-    return standing, replace(
-        standing,
-        left_arm=arms[0],
-        right_arm=arms[1],
-        left_leg=legs[0],
-        right_leg=legs[1],
-        spine_bend=float(rng.normal(95, 7)),
-        head_nod=float(rng.normal(5, 6)),
-    )
+    end = _moved(rng, standing, (88, 4, 0, 12, 5), (16, 6, -8, 8, 0))
+    bend, nod = rng.normal((95, 5), (7, 6)).tolist()
+    return standing, end._replace(spine_bend=bend, head_nod=nod)
 
 
 def _waving(rng: np.random.Generator) -> tuple[Pose, Pose]:
@@ -225,11 +182,11 @@ def _waving(rng: np.random.Generator) -> tuple[Pose, Pose]:
     towards_right, towards_left = rng.uniform(12, 20, 2).tolist()
     out, across = _limb(rng, (8, 78, 0, 12, 5)), _limb(rng, (8, 212, -90, 30, 5))
     # Leaning to the person's right is leaning to the image's left.
-    start = replace(standing, spine_side=towards_left)
-    end = replace(standing, spine_side=-towards_right)
+    start = standing._replace(spine_side=towards_left)
+    end = standing._replace(spine_side=-towards_right)
     if rng.random() < 0.5:
-        return replace(start, right_arm=out), replace(end, right_arm=across)
-    return replace(start, left_arm=across), replace(end, left_arm=out)
+        return start._replace(right_arm=out), end._replace(right_arm=across)
+    return start._replace(left_arm=across), end._replace(left_arm=out)
 
 
 _POSES: tuple[Callable[[np.random.Generator], tuple[Pose, Pose]], ...] = (
@@ -262,6 +219,26 @@ def _sample_clothes(rng: np.random.Generator, scenery: Image) -> Look:
         differences = np.abs(np.array([look.shirt, look.trousers]) - mean).sum(axis=1)
         if differences.min() > _CLOTHES_CONTRAST:
             return look
+
+
+def _sample_actor(
+    rng: np.random.Generator, size: tuple[int, int], scenery: Image
+) -> tuple[FloatArray, Person]:
+    """Draw where the feet are, (2,) in pixels, and who stands there."""
+    height, width = size
+    stature = float(rng.uniform(*_STATURE) * min(size))
+    place = rng.uniform(-0.08, 0.08) * min(size), rng.uniform(-0.03, 0.03) * min(size)
+    feet = np.array([width / 2 + place[0], (height + 1.05 * stature) / 2 + place[1]])
+    person = Person(
+        (0.0, 0.0),
+        stature,
+        body=sample_body(rng),
+        look=_sample_clothes(rng, scenery),
+        yaw=float(rng.uniform(-_LARGEST_YAW, _LARGEST_YAW)),
+        pitch=float(rng.normal(7, 4)),
+        roll=float(rng.normal(0, 3)),
+    )
+    return feet, person
 
 
 def sample_action(
@@ -300,30 +277,18 @@ def sample_action(
     if name not in ACTIONS:
         raise unknown_name("action", name, ACTIONS)
     pair, backwards = divmod(ACTIONS.index(name), 2)
-    height, width = image_size
     scale = min(image_size)
     first, last = _POSES[pair](rng)
     course = sample_course(rng, frames)
     camera = _sample_camera(rng, frames, _SWAY * scale)
 
     margin = _MARGIN + int(np.ceil(_SWAY * scale))
-    wide = (height + 2 * margin, width + 2 * margin)
+    wide = (image_size[0] + 2 * margin, image_size[1] + 2 * margin)
     scenery = _sample_scenery(rng, wide)
     light = (float(rng.uniform(-0.8, 0.8)), -0.8)
     objects = [sample_object(rng, wide) for _ in range(rng.integers(0, 4))]
 
-    stature = float(rng.uniform(*_STATURE) * scale)
-    place = rng.uniform(-0.08, 0.08) * scale, rng.uniform(-0.03, 0.03) * scale
-    feet = np.array([width / 2 + place[0], (height + 1.05 * stature) / 2 + place[1]])
-    standing = Person(
-        (0.0, 0.0),
-        stature,
-        body=sample_body(rng),
-        look=_sample_clothes(rng, scenery),
-        yaw=float(rng.uniform(-_LARGEST_YAW, _LARGEST_YAW)),
-        pitch=float(rng.normal(7, 4)),
-        roll=float(rng.normal(0, 3)),
-    )
+    feet, standing = _sample_actor(rng, image_size, scenery)
     people = []
     for share, shift in zip(course.tolist(), camera, strict=True):
         person = replace(standing, pose=blend_poses(first, last, share))

@@ -9,9 +9,10 @@ from numpy.typing import NDArray
 
 from ...errors import unknown_name
 from .body import Person
-from .clutter import sample_background, sample_clutter, wear
+from .figure import Part, Solid, build_figure
 from .render import Scene, render_scene
-from .sampling import sample_people
+from .sampling import sample_people, sample_person
+from .scenery import sample_background, sample_object, wear
 
 SPLITS: tuple[str, ...] = ("train", "val")
 """Names of the splits."""
@@ -19,6 +20,11 @@ SPLITS: tuple[str, ...] = ("train", "val")
 _EMPTY_EVERY, _EMPTY_PHASE = 25, 12
 _CROWD_INDEX = 49
 _MIN_SEEN = 0.15
+_LEFT_LIMBS = (
+    (Part.LEFT_UPPER_ARM, Part.LEFT_FOREARM, Part.LEFT_HAND),
+    (Part.LEFT_THIGH, Part.LEFT_SHIN, Part.LEFT_FOOT),
+)
+_LIMBS = [[part + side for part in limb] for limb in _LEFT_LIMBS for side in (0, 1)]
 
 
 @dataclass(frozen=True)
@@ -35,6 +41,35 @@ class Sample:
 
     scene: Scene
     crowd: NDArray[np.bool_] | None = None
+
+
+def _loose_limb(
+    rng: np.random.Generator, size: tuple[int, int], worn_by: Person | None
+) -> list[Solid]:
+    """Draw an arm or a leg without a body, in anybody's clothes or somebody's."""
+    height, width = size
+    owner = sample_person(rng, size)
+    if worn_by is not None:
+        owner = replace(owner, look=worn_by.look)
+    limb = _LIMBS[rng.integers(len(_LIMBS))]
+    solids = [solid for solid in build_figure(owner)[0] if solid.part in limb]
+    place = np.array([*rng.uniform((0, 0), (width, height)), 0.0])
+    shift = place - solids[0].centres[0]
+    return [replace(s, part=Part.CLUTTER, centres=s.centres + shift) for s in solids]
+
+
+def _clutter(
+    rng: np.random.Generator, size: tuple[int, int], people: list[Person]
+) -> tuple[list[Solid], list[Solid]]:
+    """Clutter behind and in front; half of the loose limbs wear what somebody there wears."""
+    behind = [sample_object(rng, size) for _ in range(rng.integers(2, 9))]
+    front: list[Solid] = []
+    for _ in range(rng.choice(5, p=(0.25, 0.25, 0.25, 0.15, 0.1))):
+        worn_by = people[rng.integers(len(people))] if people and rng.random() < 0.5 else None
+        (front if rng.random() < 0.25 else behind).extend(_loose_limb(rng, size, worn_by))
+    if rng.random() < 0.2:
+        front.append(sample_object(rng, size))
+    return behind, front
 
 
 def _crowd(rng: np.random.Generator, size: tuple[int, int]) -> list[Person]:
@@ -91,12 +126,12 @@ def make_sample(
     """
     if split not in SPLITS:
         raise unknown_name("split", split, SPLITS)
-    rng = np.random.default_rng(np.random.SeedSequence([seed, SPLITS.index(split), index]))
+    rng = np.random.default_rng([seed, SPLITS.index(split), index])
     count = 1 + int(rng.choice(3, p=(0.5, 0.32, 0.18)))
     is_empty = index % _EMPTY_EVERY == _EMPTY_PHASE
     people = [] if is_empty else sample_people(rng, image_size, count, upright)
     background = sample_background(rng, image_size)
-    behind, front = sample_clutter(rng, image_size, people)
+    behind, front = _clutter(rng, image_size, people)
     light = (float(rng.uniform(-0.8, 0.8)), -0.8)
 
     crowd = None
@@ -109,8 +144,6 @@ def make_sample(
             people, size=image_size, background=background, behind=behind, front=front, light=light
         )
         shown = scene.silhouettes.any(axis=(1, 2)) & (scene.seen >= _MIN_SEEN)
-        kept = [person for person, keep in zip(people, shown, strict=True) if keep]
-        if len(kept) == len(people):
-            break
-        people = kept
-    return Sample(replace(scene, image=wear(rng, scene.image)), crowd)
+        if shown.all():
+            return Sample(replace(scene, image=wear(rng, scene.image)), crowd)
+        people = [person for person, keep in zip(people, shown, strict=True) if keep]

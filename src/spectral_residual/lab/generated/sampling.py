@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import colorsys
 from collections.abc import Callable
-from dataclasses import fields
 
 import numpy as np
 
@@ -16,22 +15,14 @@ ARM_LIMITS: tuple[Limb, Limb] = (Limb(-50, -40, -60, 0, -20), Limb(170, 165, 100
 LEG_LIMITS: tuple[Limb, Limb] = (Limb(-25, -28, -30, 0, -15), Limb(115, 50, 30, 135, 40))
 """Smallest and largest angles of a leg in degrees."""
 
+# fmt: off
 _SKINS: tuple[Colour, ...] = (
-    (246, 208, 178),
-    (229, 180, 143),
-    (203, 148, 110),
-    (165, 110, 75),
-    (120, 78, 52),
-    (86, 56, 40),
+    (246, 208, 178), (229, 180, 143), (203, 148, 110), (165, 110, 75), (120, 78, 52), (86, 56, 40),
 )
 _HAIRS: tuple[Colour, ...] = (
-    (28, 22, 20),
-    (62, 40, 24),
-    (104, 66, 34),
-    (150, 60, 30),
-    (196, 160, 92),
-    (150, 150, 152),
+    (28, 22, 20), (62, 40, 24), (104, 66, 34), (150, 60, 30), (196, 160, 92), (150, 150, 152),
 )
+# fmt: on
 _HAIR_CONTRAST = 130  # sum over R, G, B of the differences between hair and skin
 
 # Rows are mean and spread of flexion, abduction, rotation, bend, tip.
@@ -60,10 +51,8 @@ _UPRIGHT_LEG_SHARES = (0.7, 0.3, 0.0, 0.0, 0.0, 0.0)
 
 
 def _limb(rng: np.random.Generator, style: _Style, limits: tuple[Limb, Limb]) -> Limb:
-    names = [item.name for item in fields(Limb)]
-    low, high = ([getattr(limit, name) for name in names] for limit in limits)
     means, spreads = np.array(style).T
-    angles = np.clip(means + spreads * rng.standard_normal(len(names)), low, high)
+    angles = np.clip(means + spreads * rng.standard_normal(len(means)), *limits)
     return Limb(*angles.tolist())
 
 
@@ -102,19 +91,9 @@ def _crossed(rng: np.random.Generator) -> tuple[Limb, Limb]:
 
 
 def sample_pose(rng: np.random.Generator, upright: bool = False) -> Pose:
-    """Draw a pose; no side is preferred.
+    """Draw a pose within `ARM_LIMITS` and `LEG_LIMITS`; no side is preferred.
 
-    Parameters
-    ----------
-    rng : numpy.random.Generator
-        Source of randomness.
-    upright : bool
-        Only people who stand or walk.
-
-    Returns
-    -------
-    Pose
-        Limbs within `ARM_LIMITS` and `LEG_LIMITS`.
+    If ``upright``, the person stands or walks.
     """
     kind = rng.random()
     if kind < 0.18:
@@ -133,40 +112,13 @@ def sample_pose(rng: np.random.Generator, upright: bool = False) -> Pose:
 
 
 def sample_body(rng: np.random.Generator) -> Body:
-    """Draw proportions around the average body.
-
-    Parameters
-    ----------
-    rng : numpy.random.Generator
-        Source of randomness.
-
-    Returns
-    -------
-    Body
-        Every length within 12 % of the average, the build from 0.8 to 1.3.
-    """
-    average = Body()
-    ratios = {
-        item.name: getattr(average, item.name) * float(rng.uniform(0.88, 1.12))
-        for item in fields(Body)
-    }
-    ratios["build"] = float(rng.uniform(0.8, 1.3))
-    return Body(**ratios)
+    """Draw lengths within 12 % of the average, and a build from 0.8 to 1.3."""
+    lengths = np.array(Body()) * rng.uniform(0.88, 1.12, len(Body()))
+    return Body(*lengths.tolist())._replace(build=float(rng.uniform(0.8, 1.3)))
 
 
 def sample_look(rng: np.random.Generator) -> Look:
-    """Draw colours and clothes.
-
-    Parameters
-    ----------
-    rng : numpy.random.Generator
-        Source of randomness.
-
-    Returns
-    -------
-    Look
-        Skin and hair from palettes, clothes of any colour.
-    """
+    """Draw skin and hair from palettes, clothes of any colour."""
 
     def near(palette: tuple[Colour, ...]) -> Colour:
         levels = np.array(palette[rng.integers(len(palette))]) + rng.normal(0, 6, 3)
@@ -193,22 +145,12 @@ def sample_look(rng: np.random.Generator) -> Look:
     )
 
 
-def sample_roll(rng: np.random.Generator) -> float:
-    """Draw a turn in the image in degrees: upright 68 %, leaning 14 %, lying 11 %, inverted 7 %.
-
-    Parameters
-    ----------
-    rng : numpy.random.Generator
-        Source of randomness.
-
-    Returns
-    -------
-    float
-        Clockwise degrees.
-    """
-    mean, spread = [(0.0, 7.0), (0.0, 30.0), (90.0, 14.0), (180.0, 20.0)][
-        rng.choice(4, p=(0.68, 0.14, 0.11, 0.07))
-    ]
+def _roll(rng: np.random.Generator, upright: bool) -> float:
+    """Roll in degrees; unless ``upright``: 68 % upright, 14 % leaning, 11 % lying, 7 % inverted."""
+    if upright:
+        return float(rng.normal(0, 7))
+    kinds = ((0.0, 7.0), (0.0, 30.0), (90.0, 14.0), (180.0, 20.0))
+    mean, spread = kinds[rng.choice(4, p=(0.68, 0.14, 0.11, 0.07))]
     return float(rng.choice([-1, 1]) * (mean + spread * rng.standard_normal()))
 
 
@@ -248,7 +190,7 @@ def sample_person(
     pose, body, look = sample_pose(rng, upright), sample_body(rng), sample_look(rng)
     stature = float(min(size) * np.exp(rng.uniform(np.log(0.42), np.log(1.1))))
     yaw, pitch = _facing(rng), float(rng.normal(7, 7))
-    roll = float(rng.normal(0, 7)) if upright else sample_roll(rng)
+    roll = _roll(rng, upright)
     for _ in range(20):
         place = (float(rng.uniform(0.1, 0.9) * width), float(rng.uniform(0.22, 0.75) * height))
         depth = float(rng.random())
@@ -263,24 +205,7 @@ def sample_person(
 def sample_people(
     rng: np.random.Generator, size: tuple[int, int], count: int, upright: bool = False
 ) -> list[Person]:
-    """Draw people who may overlap but do not stand in the same place.
-
-    Parameters
-    ----------
-    rng : numpy.random.Generator
-        Source of randomness.
-    size : tuple of int
-        (H, W) of the image in pixels.
-    count : int
-        Number of people.
-    upright : bool
-        See `sample_person`.
-
-    Returns
-    -------
-    list of Person
-        With random depths.
-    """
+    """Draw people of random depths who may overlap but do not stand in the same place."""
     people: list[Person] = []
 
     def apart(person: Person) -> bool:

@@ -1,4 +1,4 @@
-"""Writing generated actions as video files in folders of classes.
+"""``srl data videos``: generated actions as video files in folders of classes.
 
 Every frame is a key frame of a constant quantiser, so that it is coded without regard to the frames
 around it: a video written backwards decodes to exactly the same frames backwards, and no artefact
@@ -7,26 +7,30 @@ of compression tells the direction of time. The price is that these files do not
 
 from __future__ import annotations
 
-import argparse
 import json
-import tempfile
 from collections.abc import Iterable
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from rich.console import Console
-from rich.progress import track
 
 from ...errors import unknown_name
 from .actions import ACTION_PAIRS, ACTIONS, render_action, sample_action
 from .samples import SPLITS
-
-Record = dict[str, Any]
+from .write import (
+    Record,
+    check_files,
+    check_number,
+    check_parameters,
+    is_free,
+    new_folder,
+    read_same,
+    show_progress,
+)
 
 GENERATOR_VERSION = 1
 """Raised whenever the same parameters give other videos."""
@@ -43,7 +47,6 @@ ENCODERS: dict[str, dict[str, str]] = {
 _DESCRIPTION = "Generated actions in pairs that differ in the direction of time"
 _INFO_FILE = "dataset.json"
 _MOST_VIDEOS = 99_999
-_MIN_SIDE = 64
 
 
 @dataclass(frozen=True)
@@ -63,27 +66,8 @@ class VideoDatasetSummary:
     val_videos: int
 
 
-@dataclass(frozen=True)
-class _Task:
-    """One action to render, and to write forwards and backwards."""
-
-    root: Path
-    split: str
-    pair: int
-    number: int
-    frames: int
-    image_size: tuple[int, int]
-    seed: int
-    encoder: str
-
-
 def find_encoder() -> str:
-    """Return the first of the `ENCODERS` that this build of PyAV has.
-
-    Returns
-    -------
-    str
-        Its name.
+    """Return the name of the first of the `ENCODERS` that this build of PyAV has.
 
     Raises
     ------
@@ -102,7 +86,6 @@ def write_video(
     file: str | Path,
     frames: NDArray[np.uint8],
     *,
-    rate: int = FRAME_RATE,
     encoder: str | None = None,
 ) -> None:
     """Write a video in which every frame is coded by itself, at a constant high quality.
@@ -113,8 +96,6 @@ def write_video(
         File to write; the ending says the container, e.g. ``.mp4``.
     frames : ndarray, (T, H, W, 3), uint8
         RGB; H and W are even, as colour is stored at half the size (yuv420p).
-    rate : int
-        Frames per second.
     encoder : str, optional
         One of `ENCODERS`; by default `find_encoder`.
 
@@ -136,7 +117,7 @@ def write_video(
     if encoder not in ENCODERS:
         raise unknown_name("video encoder", encoder, ENCODERS)
     with av.open(str(file), "w") as container:
-        stream = container.add_stream(encoder, rate=rate, options=ENCODERS[encoder])
+        stream = container.add_stream(encoder, rate=FRAME_RATE, options=ENCODERS[encoder])
         stream.height, stream.width, stream.pix_fmt = height, width, "yuv420p"
         stream.gop_size = 1
         stream.thread_count = 1  # the bytes depend on the number of threads
@@ -146,82 +127,53 @@ def write_video(
         container.mux(stream.encode(None))
 
 
-def _video_file(root: Path, split: str, name: str, number: int) -> Path:
-    return root / split / name / f"{number:05d}.mp4"
-
-
-def _write_pair(task: _Task) -> None:
-    entropy = [task.seed, SPLITS.index(task.split), task.pair, task.number]
-    rng = np.random.default_rng(np.random.SeedSequence(entropy))
-    forwards, backwards = ACTION_PAIRS[task.pair]
-    action = sample_action(forwards, rng, frames=task.frames, image_size=task.image_size)
+def _write_pair(root: Path, parameters: Record, place: tuple[str, int, int]) -> None:
+    """Render one action, and write it forwards and backwards."""
+    split, number, pair = place
+    rng = np.random.default_rng([parameters["seed"], SPLITS.index(split), pair, number])
+    height, width = parameters["image_size"]
+    forwards, backwards = ACTION_PAIRS[pair]
+    action = sample_action(forwards, rng, frames=parameters["frames"], image_size=(height, width))
     frames = render_action(action)
     for name, ordered in ((forwards, frames), (backwards, frames[::-1])):
-        file = _video_file(task.root, task.split, name, task.number)
-        write_video(file, ordered, encoder=task.encoder)
+        file = root / split / name / _file_name(number)
+        write_video(file, ordered, encoder=parameters["encoder"])
 
 
-def _write(root: Path, parameters: Record, workers: int, progress: bool) -> None:
+def _file_name(number: int) -> str:
+    return f"{number:05d}.mp4"
+
+
+def _write(root: Path, info: Record, workers: int, progress: bool) -> None:
+    parameters = info["parameters"]
     for split in SPLITS:
         for name in ACTIONS:
             (root / split / name).mkdir(parents=True)
-    height, width = parameters["image_size"]
-    tasks = [
-        _Task(
-            root=root,
-            split=split,
-            pair=pair,
-            number=number,
-            frames=parameters["frames"],
-            image_size=(height, width),
-            seed=parameters["seed"],
-            encoder=parameters["encoder"],
-        )
+    places = [
+        (split, number, pair)
         for split in SPLITS
         for number in range(parameters[f"{split}_videos"])
         for pair in range(len(ACTION_PAIRS))
     ]
+    write_pair = partial(_write_pair, root, parameters)
     with ExitStack() as stack:
-        done: Iterable[None] = map(_write_pair, tasks)
+        done: Iterable[None] = map(write_pair, places)
         if workers > 0:
             # Fresh processes: a fork would inherit the locks of the threads of torch and OpenCV.
             pool = stack.enter_context(get_context("spawn").Pool(workers))
-            done = pool.imap_unordered(_write_pair, tasks, chunksize=4)
-        label, console = "pairs of videos", Console(stderr=True)
-        for _ in track(done, label, total=len(tasks), console=console, disable=not progress):
+            done = pool.imap_unordered(write_pair, places, chunksize=4)
+        for _ in show_progress(done, "pairs of videos", len(places), progress):
             pass
-    info = {"description": _DESCRIPTION, "parameters": parameters}
     (root / _INFO_FILE).write_text(json.dumps(info, indent=2) + "\n", encoding="utf-8")
 
 
-def _exists(root: Path, parameters: Record) -> bool:
-    """Whether ``root`` holds the same data set; if not, it is new or empty."""
-    if not root.exists() or (root.is_dir() and not any(root.iterdir())):
-        return False
-    file = root / _INFO_FILE
-    try:
-        info = json.loads(file.read_text(encoding="utf-8"))
-        described, held = info["description"], info["parameters"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise FileExistsError(
-            f"{root} exists and is no generated data set of videos ({file} cannot be read as its "
-            "description); expected a new or empty folder"
-        ) from error
-    if described != _DESCRIPTION or held != parameters:
-        raise FileExistsError(
-            f"{root} holds another data set: {file}, field 'parameters', got {held}, "
-            f"expected {parameters}; choose a new folder"
-        )
+def _check(root: Path, info: Record) -> None:
+    """Check that the data set exists with all its videos."""
+    read_same(root, root / _INFO_FILE, info)
     for split in SPLITS:
-        for name in ACTIONS:
-            folder, count = root / split / name, parameters[f"{split}_videos"]
-            found = set(folder.glob("*.mp4"))
-            if found != {_video_file(root, split, name, number) for number in range(count)}:
-                raise ValueError(
-                    f"{folder}: got {len(found)} videos, expected {count}, numbered from 0; "
-                    f"delete {root} and generate it again"
-                )
-    return True
+        names = [_file_name(number) for number in range(info["parameters"][f"{split}_videos"])]
+        for action in ACTIONS:
+            check_files(root, root / split / action, names)
 
 
 def generate_action_videos(
@@ -279,16 +231,6 @@ def generate_action_videos(
     ValueError
         If a number is out of range, or ``root`` holds this data set with videos missing.
     """
-    for split, count in (("train", train_videos), ("val", val_videos)):
-        if not 1 <= count <= _MOST_VIDEOS:
-            raise ValueError(f"{split}_videos must be from 1 to {_MOST_VIDEOS:,}, got {count}")
-    if len(image_size) != 2 or min(image_size) < _MIN_SIDE or any(s % 2 for s in image_size):
-        raise ValueError(
-            f"image_size must be even (H, W) of at least {_MIN_SIDE}, got {image_size}"
-        )
-    for label, value, least in (("frames", frames, 2), ("seed", seed, 0), ("workers", workers, 0)):
-        if value < least:
-            raise ValueError(f"{label} must be {least} or more, got {value}")
     root = Path(root)
     parameters: Record = {
         "generator_version": GENERATOR_VERSION,
@@ -299,58 +241,57 @@ def generate_action_videos(
         "seed": seed,
         "encoder": find_encoder(),
     }
-    if not _exists(root, parameters):
-        root.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=f".{root.name}.", dir=root.parent) as temporary:
-            stage = Path(temporary) / "data"
-            _write(stage, parameters, workers, progress)
-            if root.exists():
-                root.rmdir()
-            stage.rename(root)
+    check_parameters(parameters, "videos", _MOST_VIDEOS, even=True)
+    check_number("frames", frames, 2)
+    check_number("workers", workers, 0)
+    info = {"description": _DESCRIPTION, "parameters": parameters}
+    if is_free(root):
+        with new_folder(root) as stage:
+            _write(stage, info, workers, progress)
+    else:
+        _check(root, info)
     return VideoDatasetSummary(root, train_videos * len(ACTIONS), val_videos * len(ACTIONS))
 
 
-def videos(arguments: list[str]) -> int:
-    """Command line of ``srl data videos``.
+def videos(
+    folder: Path,
+    *,
+    train_videos: int = 50,
+    val_videos: int = 25,
+    frames: int = 22,
+    image_size: tuple[int, int] = (80, 80),
+    seed: int = 0,
+    workers: int = 0,
+) -> None:
+    """Generate people who perform actions, as video files in folders of classes.
+
+    The classes come in pairs that differ in the direction of time. The same seed gives the same
+    bytes.
 
     Parameters
     ----------
-    arguments : list of str
-        Arguments after the command's name.
-
-    Returns
-    -------
-    int
-        0.
-
-    Raises
-    ------
-    FileExistsError, OSError, ValueError
-        See `generate_action_videos`.
+    folder : Path
+        New folder for the data set.
+    train_videos : int
+        Per class, from 1 to 99,999.
+    val_videos : int
+        Per class, from 1 to 99,999.
+    frames : int
+        Per video, 2 or more.
+    image_size : tuple of int
+        Height and width in pixels, even and at least 64 each.
+    seed : int
+        0 or more.
+    workers : int
+        Processes besides this one.
     """
-    parser = argparse.ArgumentParser(
-        allow_abbrev=False,
-        prog="srl data videos",
-        description="Generate people who perform actions, as video files in folders of classes; "
-        "the classes come in pairs that differ in the direction of time; the same seed gives the "
-        "same bytes.",
-    )
-    parser.add_argument("folder", type=Path, help="new folder for the data set")
-    parser.add_argument("--train-videos", type=int, default=50, help="per class")
-    parser.add_argument("--val-videos", type=int, default=25, help="per class")
-    parser.add_argument("--frames", type=int, default=22, help="per video")
-    parser.add_argument("--image-size", type=int, nargs=2, default=(80, 80), metavar=("H", "W"))
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--workers", type=int, default=0, help="processes besides this one")
-    own = parser.parse_args(arguments)
     summary = generate_action_videos(
-        own.folder,
-        train_videos=own.train_videos,
-        val_videos=own.val_videos,
-        frames=own.frames,
-        image_size=tuple(own.image_size),
-        seed=own.seed,
-        workers=own.workers,
+        folder,
+        train_videos=train_videos,
+        val_videos=val_videos,
+        frames=frames,
+        image_size=image_size,
+        seed=seed,
+        workers=workers,
     )
     print(summary)
-    return 0
