@@ -2,7 +2,7 @@ PYTHON ?= python3
 VENV ?= .venv
 RUN = $(VENV)/bin/
 
-.PHONY: demo demo-video test lint types unit env clean
+.PHONY: demo demo-video test test-long lint types unit env clean
 
 demo: env  ## generate people, train without and with SRL blocks, compare, write a report
 	$(RUN)srl demo pose
@@ -28,6 +28,9 @@ $(VENV)/installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(RUN)pip install --quiet --disable-pip-version-check --editable ".[video,dev]"
 	touch $@
+
+test-long: env  ## crashes, soak: hours
+	SRL_LONG=1 $(RUN)python -m pytest -s tests/long
 
 clean:
 	rm -rf $(VENV) demo runs build dist

@@ -8,6 +8,9 @@ from pathlib import Path
 import pytest
 import torch
 
+# Minutes to hours; `make test-long` runs them.
+collect_ignore = [] if os.environ.get("SRL_LONG") else ["long"]
+
 SHARED = Path(os.environ.get("SRL_SHARED", Path(__file__).parents[2] / "shared"))
 
 

@@ -95,11 +95,16 @@ def test_every_kind_of_option():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["cat"], "size"),
+        (["cat"], "required: --size"),
         (["--size", "1", "2"], "name"),
         (["cat", "--size", "1"], "expected 2 arguments"),
         (["cat", "--size", "1", "2", "--mode", "broad"], "broad"),
         (["cat", "--size", "1", "2", "--siz", "1"], "--siz"),
+        (["cat", "--size", "1", "2", "--limit", "x"], "--limit: "),
+        (
+            ["cat", "--size", "1", "2", "--seeds", "1", "x"],
+            "--seeds element 2: Expected a int. Got value: x",
+        ),
         (["cat", "--size", "1", "x"], "x"),
     ],
 )
@@ -114,6 +119,18 @@ def test_wrong_options(capsys, arguments, message):
 def test_an_option_without_a_key():
     with pytest.raises(ValueError, match="--option must be KEY=VALUE, got 'groups'"):
         run("cat", "--size", "1", "2", "--option", "groups")
+
+
+def test_a_list_that_is_not_empty_by_default_may_be_emptied():
+    found = []
+
+    def draw(*, names: list[str] = ["a", "b"]) -> None:  # noqa: B006
+        """Draw."""
+        found.append(names)
+
+    for arguments in ([], ["--names"], ["--names", "c"]):
+        assert run_function(draw, arguments, "srl draw") == 0
+    assert found == [["a", "b"], [], ["c"]]
 
 
 def test_help(capsys):

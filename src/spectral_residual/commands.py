@@ -5,7 +5,8 @@ parameter's type becomes:
 
 =========================  ==============================================================
 ``bool = False``           ``--name``, without a value
-``list[T]``                one or more values; none too if it is positional with a default
+``list[T]``                one or more values; none too if there is a default that is not empty,
+                           or if it is positional with a default
 ``tuple[T, T]``            as many values
 ``list[tuple[T, T]]``      such values, and the option may be repeated
 ``dict[str, Any]``         ``--name KEY=VALUE``, which may be repeated; values are JSON if they can
@@ -18,15 +19,56 @@ An underscore at the end of a name is left out, others become hyphens.
 
 from __future__ import annotations
 
+import functools
 import inspect
 import json
+import re
+import textwrap
+from argparse import Action
 from collections.abc import Callable, Sequence
 from dataclasses import MISSING, fields, is_dataclass
 from types import NoneType, UnionType
-from typing import Any, Union, get_args, get_origin, get_type_hints
+from typing import Any, NoReturn, Union, get_args, get_origin, get_type_hints
 
 from docstring_parser import parse as parse_docstring
-from jsonargparse import ArgumentParser
+from jsonargparse import ArgumentParser, DefaultHelpFormatter
+
+
+class HelpFormatter(DefaultHelpFormatter):
+    """Keeps the paragraphs of texts, and lines that are indented."""
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        fill = functools.partial(textwrap.fill, width=width, subsequent_indent=indent)
+        blocks = []
+        for paragraph in text.strip().split("\n\n"):
+            first, *listed = re.split(r"\n(?= )", paragraph)
+            lines = [fill(" ".join(first.split()))]
+            lines += [fill(line, subsequent_indent="      ") for line in listed]
+            blocks.append("\n".join(lines))
+        return "\n\n".join(blocks)
+
+    def _expand_help(self, action: Action) -> str:
+        return _plain_types(super()._expand_help(action))
+
+
+class _Parser(ArgumentParser):
+    """Names options in errors as they are typed."""
+
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+        typed = {a.dest: a.option_strings[0] for a in self._actions if a.option_strings}
+        message = re.sub(
+            r'Parser key "(\w+)"( element \d+)?:\s*',
+            lambda m: f"{typed.get(m[1], m[1])}{m[2] or ''}: ",
+            _plain_types(message),
+        )
+        start, required, names = message.partition("arguments are required: ")
+        if required:
+            names = ", ".join(typed.get(name, name) for name in names.split(", "))
+        super().error(start + required + names, ex)
+
+
+def _plain_types(text: str) -> str:
+    return re.sub(r"<class '(?:\w+\.)*(\w+)'>", lambda found: found[1].lower(), text)
 
 
 def run_function(function: Callable[..., int | None], arguments: Sequence[str], prog: str) -> int:
@@ -79,7 +121,9 @@ def command_parser(function: Callable[..., Any], prog: str) -> ArgumentParser:
     """Parser of a function's parameters; see `run_function`."""
     text = parse_docstring(inspect.getdoc(function) or "")
     description = "\n\n".join(filter(None, (text.short_description, text.long_description)))
-    parser = ArgumentParser(prog=prog, description=description, allow_abbrev=False)
+    parser = _Parser(
+        prog=prog, description=description, allow_abbrev=False, formatter_class=HelpFormatter
+    )
     _add_parameters(parser, function)
     return parser
 
@@ -115,7 +159,6 @@ def _settings(kind: Any, default: Any, positional: bool) -> dict[str, Any]:
     """Settings of `ArgumentParser.add_argument` for a type and a default."""
     required = default is inspect.Parameter.empty
     choices = [part for part in get_args(kind) if part is not NoneType]
-    whole = kind
     if get_origin(kind) in (Union, UnionType) and len(choices) == 1:
         kind = choices[0]
     inner, origin = get_args(kind), get_origin(kind)
@@ -133,10 +176,11 @@ def _settings(kind: Any, default: Any, positional: bool) -> dict[str, Any]:
         count = len(get_args(inner[0]))
         return settings | {"action": "append", "nargs": count, "type": get_args(inner[0])[0]}
     if origin is list:
-        return settings | {"type": inner[0], "nargs": "*" if positional and not required else "+"}
+        may_be_none = not required and (positional or bool(default))
+        return settings | {"type": inner[0], "nargs": "*" if may_be_none else "+"}
     if origin is tuple:
         return settings | {"type": inner[0], "nargs": len(inner)}
-    return settings | {"type": whole} | ({"nargs": "?"} if positional and not required else {})
+    return settings | {"type": kind} | ({"nargs": "?"} if positional and not required else {})
 
 
 def _value(kind: Any, value: Any, name: str) -> Any:

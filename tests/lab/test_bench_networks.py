@@ -14,7 +14,7 @@ from spectral_residual.lab.bench import load_networks, measure_networks, read_re
 from spectral_residual.lab.bench.cli import main
 from spectral_residual.lab.bench.networks import inference_step, training_step
 from spectral_residual.lab.bench.rows import group_rows
-from spectral_residual.pose.simple_baseline import SimpleBaseline
+from spectral_residual.pose.network import SimpleBaseline
 
 CPU = torch.device("cpu")
 TRUNK = {"backbone": "resnet18", "stages": 2, "deconv_channels": 8, "num_joints": 3}

@@ -11,13 +11,12 @@ import lightning
 import pytest
 import torch
 import yaml
+from experiment_command import main
 from torch import nn
 from torch.utils.data import DataLoader
 
-from spectral_residual.lab.experiments.cli import main
 from spectral_residual.lab.experiments.definitions import read_experiment
-from spectral_residual.lab.experiments.recorder import EpochRecorder, read_record
-from spectral_residual.lab.experiments.worker import execute
+from spectral_residual.lab.experiments.worker import EpochRecorder, execute, read_record
 from spectral_residual.lab.generated import generate_dataset
 
 EPOCHS = 3
@@ -99,10 +98,9 @@ def wait_for_checkpoint(folder, process):
 def test_killed_and_started_again(experiment, unbroken, capfd, monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", str(torch.get_num_threads()))  # as many as `unbroken` had
     assert unbroken["epochs"] == EPOCHS
-    program = (
-        "import sys; from spectral_residual.lab.experiments.cli import main; main(sys.argv[1:])"
-    )
-    killed = subprocess.Popen([sys.executable, "-c", program, *command(experiment)])
+    program = "import sys; from spectral_residual.cli import main; main(sys.argv[1:])"
+    words = [sys.executable, "-c", program, "experiment", *command(experiment)]
+    killed = subprocess.Popen(words)
     checkpoint = wait_for_checkpoint(experiment, killed)
     killed.kill()
     killed.wait()

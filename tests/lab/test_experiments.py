@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import statistics
 import subprocess
 from pathlib import Path
 
 import pytest
 import yaml
+from experiment_command import cells, main
 
 from spectral_residual.lab.experiments import runner
-from spectral_residual.lab.experiments.cli import main
 from spectral_residual.lab.experiments.definitions import Run, read_experiment
-from spectral_residual.lab.experiments.provenance import code_version, data_fingerprint
-from spectral_residual.lab.experiments.results import append_record, read_records
+from spectral_residual.lab.experiments.results import (
+    append_record,
+    code_version,
+    data_fingerprint,
+    read_records,
+)
 
 ROOT = Path(__file__).parents[2]
 
@@ -147,7 +152,7 @@ def worker(monkeypatch):
         content = json.loads(request.read_text())
         calls.append((content["arguments"], content["seed"]))
         ap = 0.5 + 0.01 * content["seed"] + 0.05 * ("block.yaml" in content["arguments"])
-        outcome = OUTCOME | {"metrics": {"AP": ap, "PCK": None}}
+        outcome = OUTCOME | {"metrics": {"AP": ap, "PCK": math.nan}}
         (request.parent / "outcome.json").write_text(json.dumps(outcome))
 
     monkeypatch.setattr(runner, "_start_worker", start)
@@ -213,7 +218,7 @@ def test_a_failing_run_does_not_stop_the_others(defined, worker, monkeypatch, ca
 
     def start(request, lock, messages):
         if "block.yaml" not in json.loads(request.read_text())["arguments"]:
-            raise runner.ChildFailed("the training process ended with status 1")
+            raise runner.RunFailed("the training process ended with status 1")
         good(request, lock, messages)
 
     monkeypatch.setattr(runner, "_start_worker", start)
@@ -348,8 +353,8 @@ def test_results_of_an_older_definition_are_named_and_left_out(defined, worker, 
     main(["report", "--experiments", "defined"])
     text = capsys.readouterr().out
     assert "1 result(s) are left out" in text
-    (row,) = [line for line in text.splitlines() if line.startswith("block ")]
-    assert row.split()[1:4] == ["-", "-", "(70.9)"]
+    (row,) = [row for row in cells(text) if row[0] == "block"]
+    assert row[1:3] == ["-", "- (70.9)"]
 
 
 def test_the_page_is_made_from_the_results(defined, worker, capsys):
@@ -374,7 +379,8 @@ def test_the_page_is_made_from_the_results(defined, worker, capsys):
     assert text.startswith(f"before\n{begin}\n")
     assert text.endswith(f"{end}\nafter\n")
     assert "old" not in text
-    assert "| base | 2 | 50.5 ± 0.7 (70.4) | - | - | 1.50 | 3.0 ± 0.0 | 1 |" in text
+    row = ["base", "2", "50.5 ± 0.7 (70.4)", "-", "-", "1.50", "3.0 ± 0.0", "1"]
+    assert row in cells(text)
     assert "![AP over epochs, two](images/two.png)" in text
     assert Path("docs/images/two.png").read_bytes().startswith(b"\x89PNG")
     assert main(update) == 0

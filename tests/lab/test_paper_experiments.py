@@ -8,12 +8,11 @@ import pytest
 import torch
 
 from conftest import SHARED
+from networks import create_c2d, create_simple_baseline
 from spectral_residual.cost import measure_cost
 from spectral_residual.lab.cost.tables_data import printed_cells
 from spectral_residual.lab.experiments.definitions import experiment_names, read_experiment
 from spectral_residual.pose.network import PoseNetwork
-from spectral_residual.pose.simple_baseline import create_simple_baseline
-from spectral_residual.video.c2d import create_c2d
 
 ROOT = Path(__file__).parents[2]
 DEFINED = ROOT / "configs/experiments"

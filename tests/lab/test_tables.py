@@ -13,7 +13,7 @@ from spectral_residual.lab.cost.tables_data import REMARKS, printed_cells
 PRINTED = 0.01  # the tables print two decimals
 NOT_REPRODUCED = {(8, "8x224x224", "non-local", "gflops")}
 
-# To more digits than the paper prints (shared/design/decoded_paper.md).
+# To more digits than the paper prints (by the counting rules of docs and `srl tables`).
 DECODED = {
     (2, "256x192", "base", "gflops", "resnet50"): 8.991,
     (2, "512x384", "base", "gflops", "resnet101"): 49.512,

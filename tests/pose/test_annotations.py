@@ -90,15 +90,21 @@ def test_what_is_left_out(write, change):
     ("data", "message"),
     [
         ("{not json", "not a JSON file"),
-        ([1, 2], "expected a COCO keypoint file"),
-        ({"images": [], "annotations": []}, "'categories' must be a list"),
+        ([1, 2], "not a COCO keypoint file: got list, expected an object"),
+        ({"images": [], "annotations": []}, "not a COCO keypoint file: missing field 'categories'"),
+        (content(images={}), "not a COCO keypoint file: images: got {}, expected a list"),
         (content(categories=[{"id": 1, "name": "cat"}]), "exactly one category"),
         (content(images=[{"id": 7, "file_name": "a.jpg", "width": 3}]), r"images\[0\].*'height'"),
-        (content(annotations=[annotation(keypoints=[1, 2, 2])]), "must have 9 numbers.*got 3"),
+        (content(images=[{"id": True, "file_name": "a"}]), r"images\[0\]: id: .*an integer"),
+        (content(images=[{"id": 7, "file_name": 3}]), r"images\[0\]: file_name: .*a string"),
+        (content(annotations=[annotation(keypoints=[1, 2, 2])]), "keypoints: got 3 .*expected 9"),
         (content(annotations=[annotation(image_id=8)]), "image_id 8 is not in 'images'"),
-        (content(annotations=[annotation(bbox=[1, 2, 3])]), "'bbox' must be 4 finite numbers"),
-        (content(annotations=[annotation(bbox=[1, 2, 3, "x"])]), "'bbox' must be 4 finite"),
-        (content(annotations=["text"]), "annotations must be objects"),
+        (
+            content(annotations=[annotation(bbox=[1, 2, 3])]),
+            "bbox: got 3 .*expected 4 finite",
+        ),
+        (content(annotations=[annotation(bbox=[1, 2, 3, "x"])]), "bbox: .*'x'.*expected 4 finite"),
+        (content(annotations=["text"]), r"annotations\[0\]: got str, expected an object"),
     ],
 )
 def test_faults_name_file_and_field(write, data, message):
@@ -141,8 +147,9 @@ def test_detections_empty_or_outside_are_left_out(write, box):
     [
         ({"a": 1}, "expected a list of detections"),
         ([detection(image_id=1)], "entry 0: image_id 1 is not an image of"),
-        ([detection(), {"image_id": 7}], "entry 1: field 'category_id'"),
-        ([detection(bbox=None)], "'bbox' must be 4 finite numbers"),
+        ([detection(), {"image_id": 7}], "entry 1: missing field 'category_id'"),
+        ([detection(bbox=None)], "bbox: got 1 numbers, expected 4 finite numbers"),
+        ([detection(score="high")], "score: got 'high', expected a number"),
     ],
 )
 def test_faults_of_detections(write, data, message):

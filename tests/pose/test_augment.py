@@ -8,8 +8,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from spectral_residual.pose.augment import AugmentConfig, PoseAugment
-from spectral_residual.pose.geometry import apply_affine, compose, crop_matrix, flip_matrix, warp
+from spectral_residual.pose.augment import AugmentConfig, PoseAugment, View
+from spectral_residual.pose.geometry import apply_affine, crop_matrix, mirror_first, warp
 from spectral_residual.pose.skeleton import COCO, Skeleton
 
 STILL = AugmentConfig(scale=0.0, rotation_probability=0.0, flip_probability=0.0)
@@ -29,7 +29,7 @@ def person(seed=0, hidden=(3, 8), dtype=np.float32):
 def view(config, joints, visible, seed=0, skeleton=COCO):
     augment = PoseAugment(config, skeleton)
     rng = np.random.default_rng(seed)
-    return augment(CENTER, SIZE, joints, visible, WIDTH, ASPECT, rng)
+    return augment(View(CENTER, SIZE, joints, visible), WIDTH, ASPECT, rng)
 
 
 def test_nothing_drawn_is_the_identity_in_new_arrays():
@@ -68,8 +68,8 @@ def test_flip_twice_is_the_identity():
     joints, visible = person()
     augment = PoseAugment(replace(STILL, flip_probability=1.0), COCO)
     rng = np.random.default_rng(0)
-    once = augment(CENTER, SIZE, joints, visible, WIDTH, ASPECT, rng)
-    twice = augment(once.center, once.size, once.joints, once.visible, WIDTH, ASPECT, rng)
+    once = augment(View(CENTER, SIZE, joints, visible), WIDTH, ASPECT, rng)
+    twice = augment(once, WIDTH, ASPECT, rng)
     np.testing.assert_allclose(twice.joints, joints, atol=1e-5)
     np.testing.assert_array_equal(twice.visible, visible)
     np.testing.assert_array_equal(twice.center, CENTER)
@@ -89,7 +89,7 @@ def test_inputs_are_not_modified(seed):
         half_body_probability=1.0,
         half_body_upper=COCO.names[:11],
     )
-    PoseAugment(config, COCO)(*arrays, WIDTH, ASPECT, np.random.default_rng(seed))
+    PoseAugment(config, COCO)(View(*arrays), WIDTH, ASPECT, np.random.default_rng(seed))
     for array, copy in zip(arrays, before, strict=True):
         np.testing.assert_array_equal(array, copy)
 
@@ -109,7 +109,8 @@ def test_statistics_of_the_defaults():
     augment = PoseAugment(AugmentConfig(), COCO)
     rng = np.random.default_rng(0)
     count = 100_000
-    views = [augment(CENTER, SIZE, joints, visible, WIDTH, ASPECT, rng) for _ in range(count)]
+    given = View(CENTER, SIZE, joints, visible)
+    views = [augment(given, WIDTH, ASPECT, rng) for _ in range(count)]
     scale = np.array([v.size / SIZE for v in views])
     rotation = np.array([v.rotation_deg for v in views])
     flipped = np.array([v.flipped for v in views])
@@ -147,7 +148,7 @@ def test_one_warp_brings_the_image_landmark_to_the_mapped_joint(seed):
     yy, xx = np.mgrid[:160, :WIDTH]
     image = 240 * np.exp(-((xx - 85.3) ** 2 + (yy - 66.8) ** 2) / 18)
     crop = crop_matrix(got.center, got.size, got.rotation_deg, hw)
-    matrix = compose(crop, flip_matrix(WIDTH)) if got.flipped else crop
+    matrix = mirror_first(crop, WIDTH) if got.flipped else crop
     out = warp(image.round().astype(np.uint8), matrix, hw).astype(np.float64)
     yy, xx = np.mgrid[: hw[0], : hw[1]]
     landmark = np.array([(xx * out).sum(), (yy * out).sum()]) / out.sum()
@@ -178,7 +179,7 @@ def test_half_body_is_upper_69_percent_of_the_time():
     augment, rng = PoseAugment(HALF, COCO), np.random.default_rng(0)
     count, uppers = 3000, 0
     for _ in range(count):
-        got = augment(CENTER, SIZE, joints, visible, WIDTH, ASPECT, rng)
+        got = augment(View(CENTER, SIZE, joints, visible), WIDTH, ASPECT, rng)
         is_upper = np.allclose(got.center, upper[0])
         np.testing.assert_allclose(got.center, (upper if is_upper else lower)[0], rtol=1e-6)
         np.testing.assert_allclose(got.size, (upper if is_upper else lower)[1], rtol=1e-6)
@@ -256,5 +257,5 @@ def test_errors_of_names_and_shapes():
     with pytest.raises(ValueError, match="half_body_upper 'left_sholder'; did you mean"):
         PoseAugment(AugmentConfig(half_body_upper=("left_sholder",)), COCO)
     joints, visible = person()
-    with pytest.raises(ValueError, match=r"joints \(16, 2\).*expected \(17, 2\)"):
+    with pytest.raises(ValueError, match=r"joints: got shape \(16, 2\), expected \(17, 2\)"):
         view(STILL, joints[:16], visible)

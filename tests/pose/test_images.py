@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from spectral_residual.pose.images import ImageError, read_image
+from spectral_residual.pose.dataset import ImageError, read_image
 
 
 @pytest.fixture

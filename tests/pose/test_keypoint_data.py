@@ -17,8 +17,7 @@ from spectral_residual.pose.data_module import (
     PredictSource,
     Split,
 )
-from spectral_residual.pose.dataset import list_images, normalise
-from spectral_residual.pose.images import ImageError
+from spectral_residual.pose.dataset import ImageError, list_images, normalise
 from spectral_residual.training.broken import BrokenSamples
 from spectral_residual.training.sampler import EpochSampler
 

@@ -22,11 +22,11 @@ from spectral_residual.pose.data_module import (
     PredictSource,
     Split,
 )
-from spectral_residual.pose.heatmap import keypoint_mse
 from spectral_residual.pose.network import PoseNetwork, load_pose_network
-from spectral_residual.pose.results import PoseCollector, rescored_poses
-from spectral_residual.pose.task import PoseEvaluation, PoseTask
+from spectral_residual.pose.oks import rescored_poses
+from spectral_residual.pose.task import PoseEvaluation, PoseTask, keypoint_mse
 from spectral_residual.training.optim import parameter_groups
+from spectral_residual.training.task import gather
 
 SIZE = (64, 64)
 SMALL = PoseNetwork(backbone="resnet18", deconv_channels=8)
@@ -98,7 +98,7 @@ def test_keypoints_return_to_image_pixels(root, tmp_path):
     data = make_data(root, input_size=(128, 96))
     task = Oracle(SMALL, input_size=(128, 96), skeleton=data.skeleton)
     make_trainer(tmp_path).validate(task, datamodule=data, verbose=False)
-    poses = task._collector.gather()
+    poses = gather(task._batches)
     assert poses["index"].tolist() == list(range(12))
     for i, instance in enumerate(data.datasets["val"].instances):
         seen = instance.visible > 0
@@ -310,19 +310,6 @@ def test_duplicates_are_suppressed_within_an_image_only():
     kept = rescored_poses(given, [0.08] * 5, joint_threshold=0.2, nms_threshold=0.9)
     assert kept["index"].tolist() == [1, 2, 3]
     np.testing.assert_allclose(kept["score"], [0.9 * 0.8, 0.7 * 0.8, 0.3 * 0.8])
-
-
-def test_collector_keeps_each_instance_once():
-    collector = PoseCollector()
-    fields = poses(np.zeros((3, 5, 2)), [1, 1, 2], [1, 1, 1])
-    tensors = {name: torch.as_tensor(value) for name, value in fields.items()}
-    collector.add(**tensors)
-    collector.add(**tensors)
-    assert collector.gather()["index"].tolist() == [0, 1, 2]
-    with pytest.raises(ValueError, match="expected the fields"):
-        collector.add(index=tensors["index"])
-    with pytest.raises(ValueError, match="no poses"):
-        PoseCollector().gather()
 
 
 def test_mirroring_asks_which_joints_swap(root, tmp_path):

@@ -7,9 +7,9 @@ import torch
 import torchvision
 from torch import nn
 
+from networks import create_simple_baseline
 from spectral_residual import SRLBlock
-from spectral_residual.pose.network import CHECKPOINT_KEY, PoseNetwork, check_same_network
-from spectral_residual.pose.simple_baseline import create_simple_baseline
+from spectral_residual.pose.network import PoseNetwork, check_network
 from spectral_residual.training.resnet import ResNetTrunk
 
 
@@ -198,11 +198,11 @@ def test_compiles_as_one_graph():
 
 def test_checkpoints_of_before_these_options_still_fit():
     before = {"backbone": "resnet18", "deconv_channels": 8, "block": None}
-    checkpoint = {CHECKPOINT_KEY: {"network": before, "input_size": [64, 64]}}
+    checkpoint = {"spectral_residual_pose": {"network": before, "input_size": [64, 64]}}
     here = {**before, "stages": 4, "output_stride": None, "dilated": False}
     size = [64, 64]
-    check_same_network(checkpoint, {"network": here, "input_size": size}, (64, 64))
+    check_network(checkpoint, {"network": here, "input_size": size}, (64, 64))
     other = {"network": here | {"stages": 2}, "input_size": size}
     with pytest.raises(ValueError, match="network.stages: 4 in the checkpoint, 2 here"):
-        check_same_network(checkpoint, other, (64, 64))
+        check_network(checkpoint, other, (64, 64))
     assert PoseNetwork().stages == 4

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -23,6 +24,7 @@ def results(tmp_path_factory):
         run = subprocess.run(
             [sys.executable, SCRIPT, root, root, str(processes)],
             capture_output=True, text=True, timeout=300, check=False,
+            env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
         )  # fmt: skip
         assert run.returncode == 0, run.stderr[-3000:]
     return {

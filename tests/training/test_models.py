@@ -9,12 +9,9 @@ import torch
 import torchvision
 from torch import nn
 
+from networks import create_simple_baseline
 from spectral_residual import SRLBlock
-from spectral_residual.pose.simple_baseline import (
-    SimpleBaseline,
-    check_input_size,
-    create_simple_baseline,
-)
+from spectral_residual.pose.network import SimpleBaseline, check_input_size
 from spectral_residual.training.resnet import RESNETS, ResNetTrunk, read_state_dict
 
 HEAD = 8_388_608 + 2 * 1_048_576 + 3 * 512 + 4_369

@@ -10,12 +10,13 @@ import torch
 import torchvision
 from torch import nn
 
+from networks import create_c2d
 from spectral_residual import BLOCKS, VIDEO_BLOCKS, insert_blocks
 from spectral_residual.blocks import FoldedVideoBlock
 from spectral_residual.cost import measure_cost
 from spectral_residual.lab.cost.command import create_network
 from spectral_residual.training.resnet import ResNetTrunk
-from spectral_residual.video.c2d import BLOCK_AFTER, C2D, create_c2d
+from spectral_residual.video.network import C2D, VideoNetwork
 
 CLIP = (3, 8, 32, 48)
 EXACT = 1e-11
@@ -42,7 +43,7 @@ def build(block, options=None, dtype=torch.float64):
     torch.manual_seed(1)
     model = copy.deepcopy(trained(dtype))
     insert_blocks(
-        model, BLOCK_AFTER, block, input_size=CLIP, options=options,
+        model, VideoNetwork().block_after, block, input_size=CLIP, options=options,
         folded_time=block in VIDEO_BLOCKS,
     )  # fmt: skip
     return model.requires_grad_(False)
@@ -233,7 +234,7 @@ def test_blocks_at_their_start_leave_the_logits_bit_for_bit(block):
     model, x = build(block, dtype=torch.float32), clips(2, torch.float32)
     assert torch.equal(model(x), trained(torch.float32)(x)) == (block not in ("tsm", "srl"))
     added = {k: m for k, m in model.named_modules() if k.endswith("_srl")}
-    assert list(added) == [f"{place}_srl" for place in BLOCK_AFTER]
+    assert list(added) == [f"{place}_srl" for place in VideoNetwork().block_after]
     frames = [m.frames if isinstance(m, FoldedVideoBlock) else None for m in added.values()]
     assert frames == [4 if block in VIDEO_BLOCKS else None] * 4
 

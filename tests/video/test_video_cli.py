@@ -13,7 +13,7 @@ from coloured_videos import CLASSES, write_split
 
 from spectral_residual.cli import main
 from spectral_residual.video.commands import split_files
-from spectral_residual.video.network import VideoNetwork, build_video_network
+from spectral_residual.video.network import VideoNetwork
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs" / "video"
 WHOLE = sorted(CONFIGS.glob("*.yaml"))
@@ -71,7 +71,7 @@ def test_validate_test_and_score(config, checkpoint, root, capsys):
         assert "top-1 (%)" in printed
         (folder,) = {p.parent for p in root.glob(f"runs/**/metrics_{split}.json")}
         assert (folder / f"confusion_{split}.png").is_file()
-        tables[split] = printed[printed.index("top-1 (%)") :].splitlines()[1]
+        tables[split] = printed[printed.index("top-1 (%)") :].splitlines()[2]
     scores = str(folder / "scores_test.npz")
     assert main(["video", "score", scores]) == 0
     assert tables["test"] in capsys.readouterr().out
@@ -185,11 +185,8 @@ def test_block_configurations_build(path, capsys):
     options = config["model"]["network"]
     assert options["backbone"] == depth
     with torch.device("meta"):
-        network = build_video_network(
-            VideoNetwork(**{**options, "weights": None}),
-            num_classes=400,
-            frames=config["data"]["clip"]["frames"],
-            input_size=tuple(config["data"]["input_size"]),
+        network = VideoNetwork(**{**options, "weights": None}).build(
+            400, config["data"]["clip"]["frames"], tuple(config["data"]["input_size"])
         )
         scores = network.eval()(torch.zeros(1, 3, 8, 224, 224))
     assert scores.shape == (1, 400)

@@ -16,9 +16,8 @@ from spectral_residual.training.broken import BrokenSamples
 from spectral_residual.training.sampler import EpochSampler
 from spectral_residual.video import augment
 from spectral_residual.video.augment import VideoAugment
-from spectral_residual.video.cache import CachedReader
 from spectral_residual.video.data_module import VideoDataModule, VideoLoading
-from spectral_residual.video.dataset import ClipDataset
+from spectral_residual.video.dataset import ClipDataset, _CachedReader
 from spectral_residual.video.reader import VideoError
 from spectral_residual.video.sampling import Clip, Views, view_indices
 from spectral_residual.video.sources import VideoItem, VideoSource
@@ -281,7 +280,7 @@ def test_cached_video_is_read_from_the_cache_until_it_changes(root, tmp_path):
     path = tmp_path / "a.mp4"
     shutil.copy(root / "train/jump/1.mp4", path)
     frames = decode_plainly(path)
-    with CachedReader(path, tmp_path / "cache") as reader:
+    with _CachedReader(path, tmp_path / "cache") as reader:
         assert reader.num_frames == FRAMES
         np.testing.assert_array_equal(reader.read([3, 0, 3]), frames[[3, 0, 3]])
         with pytest.raises(IndexError, match="got frame 20"):
@@ -290,19 +289,19 @@ def test_cached_video_is_read_from_the_cache_until_it_changes(root, tmp_path):
     marked = np.load(file)
     marked[5] = 7
     np.save(file, marked)
-    with CachedReader(path, tmp_path / "cache") as reader:
+    with _CachedReader(path, tmp_path / "cache") as reader:
         assert (reader.read([5]) == 7).all()
     write_video(path, moving_frames(9))
-    with CachedReader(path, tmp_path / "cache") as reader:
+    with _CachedReader(path, tmp_path / "cache") as reader:
         np.testing.assert_array_equal(reader.read(range(9)), decode_plainly(path))
 
 
 def test_broken_video_leaves_nothing_in_the_cache(root, tmp_path):
     for path in write_broken(tmp_path, root / "train/jump/0.mp4"):
         with pytest.raises(VideoError, match=path.name):
-            CachedReader(path, tmp_path / "cache")
+            _CachedReader(path, tmp_path / "cache")
     with pytest.raises(VideoError, match=r"none\.mp4"):
-        CachedReader(tmp_path / "none.mp4", tmp_path / "cache")
+        _CachedReader(tmp_path / "none.mp4", tmp_path / "cache")
     assert not (tmp_path / "cache").exists() or not list((tmp_path / "cache").iterdir())
 
 
@@ -333,7 +332,7 @@ def test_wrong_settings(root, change, error, message):
 def test_missing_root_and_bad_loading(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"data\.root: no folder"):
         make(tmp_path / "absent")
-    with pytest.raises(ValueError, match="eval_batch_size >= 1"):
+    with pytest.raises(ValueError, match="eval_batch_size: expected at least 1"):
         VideoLoading(eval_batch_size=0)
-    with pytest.raises(ValueError, match="max_broken_share: expected a share"):
+    with pytest.raises(ValueError, match=r"max_broken_share in \[0, 1\]"):
         VideoLoading(max_broken_share=1.5)

@@ -5,13 +5,18 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from spectral_residual.video.sampling import Clip, Views, train_indices, view_indices
+from spectral_residual.video.sampling import Clip, Views, view_indices
 
 STEPS = 8 * np.arange(8)
 
 
 def rng(seed=0):
     return np.random.default_rng(seed)
+
+
+def train_indices(clip, num_frames, rng):
+    """A clip for training: one random view."""
+    return view_indices(clip, Views(1, "random"), num_frames, rng)[0]
 
 
 def test_training_starts_are_uniform_in_the_whole_range():

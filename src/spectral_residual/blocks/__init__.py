@@ -270,6 +270,11 @@ def check_imported(name: str | None) -> None:
         )
 
 
+def option_names(name: str, *, video: bool = False) -> list[str]:
+    """Names of the options that `create_block` takes for a block."""
+    return _keywords((_FOR_VIDEOS if video else _FOR_IMAGES)[name])
+
+
 def _imported(name: str) -> Constructor:
     """Function of a name ``"package.module:function"``; ValueError if there is none."""
     module_name, _, function_name = name.partition(":")
@@ -321,4 +326,5 @@ __all__ = [
     "check_imported",
     "check_options",
     "create_block",
+    "option_names",
 ]

@@ -6,12 +6,14 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from .checks import number_field, typed_field
 from .geometry import clip_box
 
 
@@ -70,11 +72,6 @@ class KeypointAnnotations:
     category: dict[str, Any]
     content: Mapping[str, Any]
 
-    @property
-    def num_joints(self) -> int:
-        """Joints K of the category."""
-        return len(self.category["keypoints"])
-
 
 @lru_cache(maxsize=8)
 def read_annotations(path: str | Path) -> KeypointAnnotations:
@@ -88,27 +85,25 @@ def read_annotations(path: str | Path) -> KeypointAnnotations:
         If the file is no JSON, or no COCO keypoint file; the message names file and field.
     """
     path = Path(path)
-    content = read_json(path)
-    if not isinstance(content, Mapping):
-        raise ValueError(
-            f"{path}: expected a COCO keypoint file, a JSON object with images, annotations and "
-            f"categories, got a {type(content).__name__}"
-        )
-    for field in ("images", "annotations", "categories"):
-        if not isinstance(content.get(field), list):
-            raise ValueError(
-                f"{path}: not a COCO keypoint file: field {field!r} must be a list, "
-                f"got {type(content.get(field)).__name__}"
-            )
-    category = _keypoint_category(content["categories"], path)
-    images = {}
-    for i, record in enumerate(content["images"]):
+    content = _read_json(path)
+    where = f"{path}: not a COCO keypoint file"
+    records = {name: typed_field(content, name, where, list) for name in ("images", "annotations")}
+    category = _keypoint_category(typed_field(content, "categories", where, list), path)
+    images: dict[int, dict[str, Any]] = {}
+    for i, record in enumerate(records["images"]):
         where = f"{path}: images[{i}]"
-        _require(record, {"id": int, "file_name": str, "width": int, "height": int}, where)
+        typed_field(record, "file_name", where, str)
+        for name in ("id", "width", "height"):
+            typed_field(record, name, where, Integral)
         images[record["id"]] = record
-    annotations = [a for a in content["annotations"] if _belongs(a, category, path)]
-    for i, record in enumerate(annotations):
-        _check_annotation(record, i, images, len(category["keypoints"]), path)
+    annotations: list[dict[str, Any]] = []
+    for i, record in enumerate(records["annotations"]):
+        where = f"{path}: annotations[{i}]"
+        if not isinstance(record, dict):
+            raise ValueError(f"{where}: got {type(record).__name__}, expected an object")
+        if record.get("category_id", category["id"]) == category["id"]:
+            _check_annotation(record, where, images, 3 * len(category["keypoints"]))
+            annotations.append(record)
     return KeypointAnnotations(path, images, annotations, category, content)
 
 
@@ -132,20 +127,11 @@ def annotated_instances(annotations: KeypointAnnotations, folder: str | Path) ->
         image = annotations.images[record["image_id"]]
         box = clip_box(record["bbox"], image["width"], image["height"])
         visible = keypoints[:, 2] > 0
-        outside = not _overlaps(np.asarray(record["bbox"]), image["width"], image["height"])
+        outside = not _overlaps(np.asarray(record["bbox"]), image)
         if record.get("iscrowd", 0) or outside or box is None or not visible.any():
             continue
-        instances.append(
-            Instance(
-                image_id=record["image_id"],
-                file=Path(folder) / image["file_name"],
-                image_size=(image["height"], image["width"]),
-                box=box,
-                score=1.0,
-                joints=(keypoints[:, :2] * visible[:, None]).astype(np.float32),
-                visible=visible.astype(np.float32),
-            )
-        )
+        joints = (keypoints[:, :2] * visible[:, None]).astype(np.float32)
+        instances.append(_instance(image, folder, box, 1.0, joints, visible.astype(np.float32)))
     return instances
 
 
@@ -176,54 +162,31 @@ def detected_instances(
     FileNotFoundError, ValueError
         As for `read_annotations`.
     """
-    path = Path(path)
-    content = read_json(path)
+    content = _read_json(path)
     if not isinstance(content, list):
         raise ValueError(
             f"{path}: expected a list of detections in COCO's results format, "
             f"got a {type(content).__name__}"
         )
-    joints = np.zeros((annotations.num_joints, 2), dtype=np.float32)
+    category = annotations.category
+    joints = np.zeros((len(category["keypoints"]), 2), dtype=np.float32)
     instances = []
     for i, record in enumerate(content):
         where = f"{path}: entry {i}"
-        _require(record, {"image_id": int, "category_id": int, "score": (int, float)}, where)
-        box = _box(record, where)
-        image = annotations.images.get(record["image_id"])
-        if image is None:
-            raise ValueError(
-                f"{where}: image_id {record['image_id']} is not an image of {annotations.path}"
-            )
-        if (
-            record["category_id"] != annotations.category["id"]
-            or record["score"] < minimum_score
-            or not _overlaps(box, image["width"], image["height"])
-        ):
-            continue
-        instances.append(
-            Instance(
-                image_id=record["image_id"],
-                file=Path(folder) / image["file_name"],
-                image_size=(image["height"], image["width"]),
-                box=box,
-                score=float(record["score"]),
-                joints=joints,
-                visible=joints[:, 0],
-            )
-        )
+        image_id = typed_field(record, "image_id", where, Integral)
+        category_id = typed_field(record, "category_id", where, Integral)
+        score = typed_field(record, "score", where, Real)
+        box = number_field(record, "bbox", where, 4)
+        if image_id not in annotations.images:
+            raise ValueError(f"{where}: image_id {image_id} is not an image of {annotations.path}")
+        image = annotations.images[image_id]
+        if category_id == category["id"] and score >= minimum_score and _overlaps(box, image):
+            instances.append(_instance(image, folder, box, float(score), joints, joints[:, 0]))
     return instances
 
 
-def read_json(path: Path) -> Any:
-    """Read a JSON file; errors name it.
-
-    Raises
-    ------
-    FileNotFoundError
-        If there is no such file.
-    ValueError
-        If its content is no JSON.
-    """
+def _read_json(path: str | Path) -> Any:
+    path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"no file {path}")
     try:
@@ -239,57 +202,39 @@ def _keypoint_category(categories: Sequence[Any], path: Path) -> dict[str, Any]:
             f"{path}: field 'categories' must hold exactly one category with 'keypoints', "
             f"got {len(found)}"
         )
-    category = dict(found[0])
-    if not isinstance(category.get("id"), int):
-        raise ValueError(f"{path}: categories: field 'id' must be an integer")
-    return category
-
-
-def _belongs(record: Any, category: Mapping[str, Any], path: Path) -> bool:
-    if not isinstance(record, Mapping):
-        raise ValueError(f"{path}: annotations must be objects, got {type(record).__name__}")
-    return record.get("category_id", category["id"]) == category["id"]
+    typed_field(found[0], "id", f"{path}: categories", Integral)
+    return dict(found[0])
 
 
 def _check_annotation(
-    record: Mapping[str, Any], i: int, images: Mapping[int, Any], num_joints: int, path: Path
+    record: Mapping[str, Any], where: str, images: Mapping[int, Any], length: int
 ) -> None:
-    where = f"{path}: annotations[{i}] (id {record.get('id')})"
-    _require(record, {"id": int, "image_id": int}, where)
-    if record["image_id"] not in images:
-        raise ValueError(f"{where}: image_id {record['image_id']} is not in 'images'")
-    _box(record, where)
-    keypoints = record.get("keypoints")
-    if not isinstance(keypoints, list) or len(keypoints) != 3 * num_joints:
-        got = len(keypoints) if isinstance(keypoints, list) else type(keypoints).__name__
+    where = f"{where} (id {typed_field(record, 'id', where, Integral)})"
+    image_id = typed_field(record, "image_id", where, Integral)
+    if image_id not in images:
+        raise ValueError(f"{where}: image_id {image_id} is not in 'images'")
+    number_field(record, "bbox", where, 4)
+    keypoints = typed_field(record, "keypoints", where, list)
+    if len(keypoints) != length:
         raise ValueError(
-            f"{where}: field 'keypoints' must have {3 * num_joints} numbers "
-            f"(x, y, v of {num_joints} joints), got {got}"
+            f"{where}: keypoints: got {len(keypoints)} numbers, expected {length} "
+            f"(x, y, v of {length // 3} joints)"
         )
 
 
-def _require(record: Any, fields: Mapping[str, Any], where: str) -> None:
-    if not isinstance(record, Mapping):
-        raise ValueError(f"{where}: expected an object, got {type(record).__name__}")
-    for field, kind in fields.items():
-        value = record.get(field)
-        if not isinstance(value, kind) or isinstance(value, bool):
-            raise ValueError(f"{where}: field {field!r} is missing or of the wrong type: {value!r}")
-
-
-def _box(record: Mapping[str, Any], where: str) -> NDArray[np.float64]:
-    box = record.get("bbox")
-    try:
-        numbers = np.asarray(box, dtype=np.float64)
-    except (TypeError, ValueError):
-        numbers = np.empty(0)
-    if numbers.shape != (4,) or not np.isfinite(numbers).all():
-        raise ValueError(
-            f"{where}: field 'bbox' must be 4 finite numbers x, y, width, height, got {box!r}"
-        )
-    return numbers
-
-
-def _overlaps(box: NDArray[np.float64], width: int, height: int) -> bool:
+def _overlaps(box: NDArray[np.float64], image: Mapping[str, Any]) -> bool:
     x, y, w, h = box
-    return bool(w > 0 and h > 0 and x < width and y < height and x + w > 0 and y + h > 0)
+    inside = x < image["width"] and y < image["height"] and x + w > 0 and y + h > 0
+    return bool(w > 0 and h > 0 and inside)
+
+
+def _instance(
+    image: Mapping[str, Any],
+    folder: str | Path,
+    box: NDArray[np.float64],
+    score: float,
+    joints: NDArray[np.float32],
+    visible: NDArray[np.float32],
+) -> Instance:
+    file, size = Path(folder) / image["file_name"], (image["height"], image["width"])
+    return Instance(image["id"], file, size, box, score, joints, visible)

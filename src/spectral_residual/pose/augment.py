@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from ..errors import unknown_name
+from .checks import check_shape
 from .geometry import fit_aspect
 from .skeleton import Skeleton
 
@@ -71,12 +72,12 @@ class AugmentConfig:
 
 
 @dataclass(frozen=True, eq=False)
-class AugmentedView:
+class View:
     """What to crop, in pixels of the image after mirroring (where `flipped`).
 
     The image is cropped in one warp by ``crop_matrix(center, size, rotation_deg, output_hw)``,
-    composed with ``flip_matrix(image_width)`` as the inner map where `flipped`; the joints are
-    mirrored already and need the crop matrix alone.
+    after `mirror_first` where `flipped`; the joints are mirrored already and need the crop matrix
+    alone.
 
     Parameters
     ----------
@@ -84,22 +85,22 @@ class AugmentedView:
         x, y of the crop's centre.
     size : float64 array of shape (2,)
         Padded width and height of the crop.
+    joints : array of shape (K, 2)
+        x, y of the joints; (0, 0) where not visible.
+    visible : array of shape (K,)
+        1 = labelled, 0 = not.
     rotation_deg : float
         Angle of `crop_matrix` in degrees.
     flipped : bool
         Whether the image is mirrored before the crop.
-    joints : array of shape (K, 2)
-        x, y of the joints; (0, 0) where not visible. The input's dtype.
-    visible : array of shape (K,)
-        1 = labelled, 0 = not. The input's dtype.
     """
 
     center: NDArray[np.float64]
     size: NDArray[np.float64]
-    rotation_deg: float
-    flipped: bool
     joints: NDArray[Any]
     visible: NDArray[Any]
+    rotation_deg: float = 0.0
+    flipped: bool = False
 
 
 class PoseAugment:
@@ -135,27 +136,14 @@ class PoseAugment:
         self._upper = np.array([name in config.half_body_upper for name in skeleton.names])
 
     def __call__(
-        self,
-        center: ArrayLike,
-        size: ArrayLike,
-        joints: NDArray[Any],
-        visible: NDArray[Any],
-        image_width: int,
-        aspect: float,
-        rng: np.random.Generator,
-    ) -> AugmentedView:
-        """Draw a view; the inputs are left as they are.
+        self, view: View, image_width: int, aspect: float, rng: np.random.Generator
+    ) -> View:
+        """Draw a view; the one that is given is left as it is.
 
         Parameters
         ----------
-        center : array-like of shape (2,)
-            x, y of the crop's centre in image pixels.
-        size : array-like of shape (2,)
-            Padded width and height in image pixels.
-        joints : array of shape (K, 2)
-            x, y in image pixels.
-        visible : array of shape (K,)
-            1 = labelled, 0 = not.
+        view : View
+            The padded box, neither rotated nor flipped.
         image_width : int
             Width of the image in pixels.
         aspect : float
@@ -165,47 +153,37 @@ class PoseAugment:
 
         Returns
         -------
-        AugmentedView
-            In arrays of its own.
+        View
+            In arrays of its own, of the same dtypes.
 
         Raises
         ------
         ValueError
-            If `joints` or `visible` does not have the skeleton's shape.
+            If the joints do not have the skeleton's shape.
         """
-        count = self.skeleton.num_joints
-        if joints.shape != (count, 2) or visible.shape != (count,):
-            raise ValueError(
-                f"got joints {joints.shape} and visible {visible.shape}, "
-                f"expected ({count}, 2) and ({count},)"
-            )
-        config = self.config
+        count, config = self.skeleton.num_joints, self.config
+        check_shape("joints", view.joints, count, 2)
+        check_shape("visible", view.visible, count)
+        center, size, visible = view.center.copy(), view.size, view.visible.copy()
         labelled = visible > 0
-        new_center = np.array(center, dtype=np.float64)
-        new_size = np.array(size, dtype=np.float64)
-
+        joints = np.where(labelled[:, None], view.joints, np.zeros_like(view.joints))
         if labelled.sum() > count // 2 and rng.random() < config.half_body_probability:
-            half = self._half_body(joints, labelled, aspect, rng)
-            if half is not None:
-                new_center, new_size = half
+            center, size = self._half_body(joints, labelled, aspect, rng) or (center, size)
 
         factor = 1 + config.scale * rng.standard_normal()
-        new_size = new_size * min(max(factor, 1 - config.scale), 1 + config.scale)
+        size = size * min(max(factor, 1 - config.scale), 1 + config.scale)
 
         rotation = 0.0
         if rng.random() < config.rotation_probability:
             limit = 2 * config.rotation
             rotation = min(max(config.rotation * rng.standard_normal(), -limit), limit)
 
-        new_joints = np.where(labelled[:, None], joints, np.zeros_like(joints))
-        new_visible = visible.copy()
         flipped = bool(rng.random() < config.flip_probability)
         if flipped:
-            new_center[0] = image_width - 1 - new_center[0]
-            new_joints[labelled, 0] = image_width - 1 - new_joints[labelled, 0]
-            new_joints = new_joints[self._permutation]
-            new_visible = new_visible[self._permutation]
-        return AugmentedView(new_center, new_size, rotation, flipped, new_joints, new_visible)
+            center[0] = image_width - 1 - center[0]
+            joints[labelled, 0] = image_width - 1 - joints[labelled, 0]
+            joints, visible = joints[self._permutation], visible[self._permutation]
+        return View(center, size, joints, visible, rotation, flipped)
 
     def _half_body(
         self, joints: NDArray[Any], labelled: NDArray[Any], aspect: float, rng: np.random.Generator

@@ -1,60 +1,27 @@
-"""``srl pose fit | validate | test | predict``: Lightning's command line for pose models."""
+"""``srl pose fit | validate | test | predict | speed``."""
 
 from __future__ import annotations
 
-from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+from typing import ClassVar
 
-from ..training.cli import build_cli
+from ..training.cli import TaskCLI
 from .data_module import KeypointDataModule
 from .task import PoseTask
 
 
-class PoseCLI(LightningCLI):
-    """LightningCLI for `PoseTask` and `KeypointDataModule`.
+class PoseCLI(TaskCLI):
+    """Lightning's command line for pose models: size and skeleton come from the data."""
 
-    Input size and skeleton of the model come from the data.
-    """
-
-    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        """Link what the model takes from the data."""
-        parser.link_arguments("data.input_size", "model.input_size")
-        parser.link_arguments("data.skeleton", "model.skeleton", apply_on="instantiate")
+    task = PoseTask
+    data = KeypointDataModule
+    monitor = "val/AP"
+    links: ClassVar = {"input_size": "input_size"}
+    made: ClassVar = {"skeleton": "skeleton"}
 
 
-def pose_cli(arguments: list[str], run: bool = True) -> PoseCLI:
-    """Parse arguments, build trainer, model and data, and run the subcommand if asked to.
-
-    Parameters
-    ----------
-    arguments : list of str
-        Subcommand (if `run`) and its options.
-    run : bool
-        False only builds ``cli.trainer``, ``cli.model`` and ``cli.datamodule``.
-    """
-    return build_cli(
-        PoseCLI, PoseTask, KeypointDataModule, arguments, name="pose", monitor="val/AP", run=run
-    )
-
-
-def fit(arguments: list[str]) -> int:
-    """Command ``srl pose fit``."""
-    pose_cli(["fit", *arguments])
-    return 0
-
-
-def validate(arguments: list[str]) -> int:
-    """Command ``srl pose validate``."""
-    pose_cli(["validate", *arguments])
-    return 0
-
-
-def test(arguments: list[str]) -> int:
-    """Command ``srl pose test``."""
-    pose_cli(["test", *arguments])
-    return 0
-
-
-def predict(arguments: list[str]) -> int:
-    """Command ``srl pose predict``."""
-    pose_cli(["predict", *arguments])
-    return 0
+pose_cli = PoseCLI.build
+fit = PoseCLI.command("fit")
+validate = PoseCLI.command("validate")
+test = PoseCLI.command("test")
+predict = PoseCLI.command("predict")
+speed = PoseCLI.speed

@@ -6,14 +6,8 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import cv2
-import lightning
-import torch
-from torch.utils.data import DataLoader
-
-from ..training.sampler import EpochSampler
+from ..training.data_module import DataModule, Loading
 from .annotations import (
     Instance,
     KeypointAnnotations,
@@ -22,7 +16,7 @@ from .annotations import (
     read_annotations,
 )
 from .augment import AugmentConfig, PoseAugment
-from .dataset import KeypointDataset, OnBroken, Sample, image_instances, list_images
+from .dataset import KeypointDataset, OnBroken, image_instances, list_images
 from .skeleton import Skeleton
 
 log = logging.getLogger(__name__)
@@ -81,34 +75,7 @@ class PredictSource:
     images: str | None = None
 
 
-@dataclass(frozen=True)
-class Loading:
-    """How samples are loaded.
-
-    Attributes
-    ----------
-    batch_size : int
-        Samples per process and step.
-    workers : int
-        Loader processes; 0 loads in the main process.
-    max_broken_share : float
-        Training stops when more than this share of its instances has an unreadable image;
-        up to there they are replaced by others, named and counted.
-    """
-
-    batch_size: int = 32
-    workers: int = 2
-    max_broken_share: float = 0.05
-
-    def __post_init__(self) -> None:
-        if self.batch_size < 1 or self.workers < 0 or not 0 <= self.max_broken_share <= 1:
-            raise ValueError(
-                "data.loading: expected batch_size >= 1, workers >= 0 and max_broken_share in "
-                f"[0, 1], got {self}"
-            )
-
-
-class KeypointDataModule(lightning.LightningDataModule):
+class KeypointDataModule(DataModule):
     """COCO-format keypoint data: official layout by default, any skeleton.
 
     Parameters
@@ -139,6 +106,9 @@ class KeypointDataModule(lightning.LightningDataModule):
         Joints of the data, read from the validation (or training) annotations.
     """
 
+    unit = "persons"
+    file_kind = "image"
+
     def __init__(
         self,
         root: str,
@@ -152,16 +122,11 @@ class KeypointDataModule(lightning.LightningDataModule):
         loading: Loading = Loading(),
         seed: int = 0,
     ) -> None:
-        super().__init__()
-        self.root = Path(root)
-        if not self.root.is_dir():
-            raise FileNotFoundError(f"data.root: no folder {self.root}")
+        super().__init__(root, loading, seed)
         self.splits = {"train": train, "val": val, "test": test or val}
         self.predict_source = predict
         self.input_size = (int(input_size[0]), int(input_size[1]))
         self.augment = augment
-        self.loading = loading
-        self.seed = seed
         paths = [self.root / self.splits[name].annotations for name in ("val", "train")]
         described = read_annotations(next((p for p in paths if p.is_file()), paths[0]))
         self._category = described.category
@@ -173,7 +138,6 @@ class KeypointDataModule(lightning.LightningDataModule):
         )
         stated = (joints.flip_pairs, described.category.get("flip_pairs"))
         self._says_pairs = any(pairs is not None for pairs in stated)
-        self.datasets: dict[str, KeypointDataset] = {}
 
     def check_mirroring(self, option: str) -> None:
         """Raise ValueError if images are to be mirrored and it is not known which joints swap.
@@ -219,35 +183,14 @@ class KeypointDataModule(lightning.LightningDataModule):
                 instances = image_instances(list_images(folder), self.skeleton.num_joints)
             self._add("predict", instances, "report")
 
-    def train_dataloader(self) -> DataLoader[Sample]:
-        """Shuffled, augmented batches; the last incomplete one is dropped."""
-        processes = self.trainer.world_size if self.trainer else 1
-        rank = self.trainer.global_rank if self.trainer else 0
-        dataset = self.datasets["train"]
-        if len(dataset) < processes * self.loading.batch_size:
-            raise ValueError(
-                f"data.loading.batch_size: {self.loading.batch_size} on {processes} process(es) "
-                f"is more than the {len(dataset)} training persons of "
-                f"{self.annotations('train').path}"
-            )
-        sampler = EpochSampler(
-            dataset, processes, rank, shuffle=True, seed=self.seed, drop_last=True
-        )
-        if self.trainer:
-            sampler.begin(self.trainer)
-        return self._loader(dataset, sampler=sampler, drop_last=True)
+    def sample_name(self, index: int) -> str:
+        """Image file of a training person."""
+        return str(self.datasets["train"].instances[index].file)
 
-    def val_dataloader(self) -> DataLoader[Sample]:
-        """Validation persons in order."""
-        return self._loader(self.datasets["val"])
-
-    def test_dataloader(self) -> DataLoader[Sample]:
-        """Test persons in order."""
-        return self._loader(self.datasets["test"])
-
-    def predict_dataloader(self) -> DataLoader[Sample]:
-        """Persons or images to predict on, in order."""
-        return self._loader(self.datasets["predict"])
+    @property
+    def train_source(self) -> Path:
+        """Annotation file of the training persons."""
+        return self.annotations("train").path
 
     def _folder(self, split: str) -> Path:
         folder = self.root / self.splits[split].images
@@ -297,19 +240,3 @@ class KeypointDataModule(lightning.LightningDataModule):
         self.datasets[name] = KeypointDataset(
             instances, self.input_size, augment, seed=self.seed, on_broken=on_broken
         )
-
-    def _loader(self, dataset: KeypointDataset, **options: Any) -> DataLoader[Sample]:
-        workers = self.loading.workers
-        return DataLoader(
-            dataset,
-            batch_size=self.loading.batch_size,
-            num_workers=workers,
-            persistent_workers=workers > 0,
-            worker_init_fn=_single_threaded,
-            pin_memory=torch.cuda.is_available(),
-            **options,
-        )
-
-
-def _single_threaded(worker: int) -> None:
-    cv2.setNumThreads(0)

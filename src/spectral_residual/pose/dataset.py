@@ -1,26 +1,87 @@
-"""Crops of persons with their joints, as samples for training and evaluation."""
+"""Image files, with honest errors for broken ones, and crops of persons out of them as samples."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
+import cv2
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
 from .annotations import Instance
-from .augment import PoseAugment
-from .geometry import apply_affine, box_to_center_size, compose, crop_matrix, flip_matrix, warp
-from .images import IMAGE_SUFFIXES, ImageError, read_image
+from .augment import PoseAugment, View
+from .geometry import apply_affine, box_to_center_size, crop_matrix, mirror_first, warp
 
 Sample = dict[str, Any]
 
 OnBroken = Literal["raise", "replace", "report"]
 
+_IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
 _REPLACEMENT_TRIES = 20
+
+log = logging.getLogger(__name__)
+
+
+class ImageError(ValueError):
+    """An image that is missing, truncated, no image, or not of the annotated size."""
+
+
+def read_image(path: str | Path, expected_size: tuple[int, int] | None = None) -> NDArray[np.uint8]:
+    """Read an image file.
+
+    The stored raster is returned: an EXIF orientation is ignored, because annotations refer to
+    the raster.
+
+    Parameters
+    ----------
+    path : path
+        JPEG, PNG or another format that OpenCV reads.
+    expected_size : (int, int), optional
+        Height and width (H, W) that it must have.
+
+    Returns
+    -------
+    ndarray
+        (H, W, 3) uint8, **BGR** as OpenCV reads it.
+
+    Raises
+    ------
+    ImageError
+        If the file is missing, truncated, not an image, or of another size.
+    """
+    path = Path(path)
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise ImageError(f"image {path}: {error.strerror or error}") from error
+    if _is_truncated(content):
+        raise ImageError(f"image {path}: the file is truncated ({len(content)} bytes)")
+    flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
+    image = cv2.imdecode(np.frombuffer(content, np.uint8), flags) if content else None
+    if image is None:
+        raise ImageError(f"image {path}: not an image that OpenCV can read")
+    if expected_size is not None and image.shape[:2] != tuple(expected_size):
+        raise ImageError(
+            f"image {path}: expected {expected_size[1]}x{expected_size[0]} pixels (W x H) as "
+            f"annotated, got {image.shape[1]}x{image.shape[0]}"
+        )
+    return np.asarray(image, dtype=np.uint8)
+
+
+def _is_truncated(content: bytes) -> bool:
+    """Whether a JPEG or PNG lacks its end; decoders fill the rest of such files with grey."""
+    if content.startswith(b"\xff\xd8\xff"):
+        return content.rfind(b"\xff\xd9") < content.rfind(b"\xff\xda")
+    if content.startswith(b"\x89PNG"):
+        return b"IEND" not in content[-16:]
+    return False
 
 
 class KeypointDataset(Dataset[Sample]):
@@ -36,8 +97,6 @@ class KeypointDataset(Dataset[Sample]):
         Height and width (H, W) of the crops.
     augment : PoseAugment, optional
         Random scale, rotation, flip; None crops the padded box as it is.
-    padding : float, default 1.25
-        Factor on the box after it got the aspect ratio of the crop.
     seed : int
         Seed of all random choices.
     on_broken : {"raise", "replace", "report"}
@@ -58,14 +117,12 @@ class KeypointDataset(Dataset[Sample]):
         input_size: tuple[int, int],
         augment: PoseAugment | None = None,
         *,
-        padding: float = 1.25,
         seed: int = 0,
         on_broken: OnBroken = "raise",
     ) -> None:
         self.instances = instances
         self.input_size = input_size
         self.augment = augment
-        self.padding = padding
         self.seed = seed
         self.on_broken = on_broken
 
@@ -95,41 +152,37 @@ class KeypointDataset(Dataset[Sample]):
     def _crop(self, index: int, rng: np.random.Generator, broken: int) -> Sample:
         instance = self.instances[index]
         image = read_image(instance.file, instance.image_size)
-        width = image.shape[1]
-        aspect = self.input_size[1] / self.input_size[0]
-        center, size = box_to_center_size(instance.box, aspect, self.padding)
-        joints, visible = instance.joints, instance.visible
-        if self.augment is None:
-            matrix = crop_matrix(center, size, 0.0, self.input_size)
-        else:
-            view = self.augment(center, size, joints, visible, width, aspect, rng)
-            center, size, joints, visible = view.center, view.size, view.joints, view.visible
-            matrix = crop_matrix(center, size, view.rotation_deg, self.input_size)
-        pixels = compose(matrix, flip_matrix(width)) if self.augment and view.flipped else matrix
-        crop = warp(image, pixels, self.input_size)[:, :, ::-1]
-        return {
-            "image": torch.from_numpy(np.ascontiguousarray(crop)),
-            "joints": torch.from_numpy(apply_affine(joints, matrix).astype(np.float32)),
-            "visible": torch.from_numpy(np.asarray(visible, dtype=np.float32)),
-            **self._identity(index, center, size, broken),
-        }
+        width, view = image.shape[1], self._view(instance)
+        if self.augment is not None:
+            view = self.augment(view, width, self._aspect, rng)
+        matrix = crop_matrix(view.center, view.size, view.rotation_deg, self.input_size)
+        of_image = mirror_first(matrix, width) if view.flipped else matrix
+        crop = np.ascontiguousarray(warp(image, of_image, self.input_size)[:, :, ::-1])
+        joints = apply_affine(view.joints, matrix)
+        return self._sample(index, crop, replace(view, joints=joints), broken)
 
     def _black(self, index: int) -> Sample:
-        instance = self.instances[index]
-        aspect = self.input_size[1] / self.input_size[0]
-        center, size = box_to_center_size(instance.box, aspect, self.padding)
-        return {
-            "image": torch.zeros(*self.input_size, 3, dtype=torch.uint8),
-            "joints": torch.zeros(len(instance.joints), 2),
-            "visible": torch.zeros(len(instance.joints)),
-            **self._identity(index, center, size, index),
-        }
+        crop = np.zeros((*self.input_size, 3), dtype=np.uint8)
+        view = self._view(self.instances[index])
+        nothing = replace(view, joints=0 * view.joints, visible=0 * view.visible)
+        return self._sample(index, crop, nothing, broken=index)
 
-    def _identity(self, index: int, center: Any, size: Any, broken: int) -> Sample:
+    @property
+    def _aspect(self) -> float:
+        return self.input_size[1] / self.input_size[0]
+
+    def _view(self, instance: Instance) -> View:
+        center, size = box_to_center_size(instance.box, self._aspect)
+        return View(center, size, instance.joints, instance.visible)
+
+    def _sample(self, index: int, crop: NDArray[np.uint8], view: View, broken: int) -> Sample:
         instance = self.instances[index]
         return {
-            "center": torch.from_numpy(np.asarray(center, dtype=np.float64)),
-            "size": torch.from_numpy(np.asarray(size, dtype=np.float64)),
+            "image": torch.from_numpy(crop),
+            "joints": torch.from_numpy(view.joints.astype(np.float32)),
+            "visible": torch.from_numpy(view.visible.astype(np.float32)),
+            "center": torch.from_numpy(view.center),
+            "size": torch.from_numpy(view.size),
             "index": torch.tensor(index),
             "image_id": torch.tensor(instance.image_id),
             "score": torch.tensor(instance.score, dtype=torch.float64),
@@ -173,10 +226,30 @@ def list_images(folder: str | Path) -> list[Path]:
     folder = Path(folder)
     if not folder.is_dir():
         raise FileNotFoundError(f"no folder {folder}")
-    paths = sorted(p for p in folder.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES)
+    paths = sorted(p for p in folder.iterdir() if p.suffix.lower() in _IMAGE_SUFFIXES)
     if not paths:
-        raise ValueError(f"{folder} holds no image ({', '.join(IMAGE_SUFFIXES)})")
+        raise ValueError(f"{folder} holds no image ({', '.join(_IMAGE_SUFFIXES)})")
     return paths
+
+
+def report_broken(dataset: KeypointDataset, indices: Iterable[int]) -> None:
+    """Log each unreadable image of a data set once, with the reason.
+
+    Parameters
+    ----------
+    dataset : KeypointDataset
+        Gives the image files.
+    indices : iterable of int
+        ``broken`` of the samples.
+    """
+    instances = [dataset.instances[index] for index in indices if index >= 0]
+    files = {instance.file: instance.image_size for instance in instances}
+    for file, size in sorted(files.items()):
+        try:
+            read_image(file, size)
+            log.warning("left out: image %s could not be read before", file)
+        except ImageError as error:
+            log.warning("left out: %s", error)
 
 
 def normalise(images: Tensor) -> Tensor:

@@ -10,12 +10,15 @@ to (W / 2, H / 2) of the crop.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+
+from .checks import check_shape
+
+_PADDING = 1.25
 
 
 def _vector(name: str, value: ArrayLike, length: int) -> NDArray[np.float64]:
@@ -27,8 +30,7 @@ def _vector(name: str, value: ArrayLike, length: int) -> NDArray[np.float64]:
 
 def _affine(matrix: ArrayLike) -> NDArray[np.float64]:
     affine = np.asarray(matrix, dtype=np.float64)
-    if affine.shape != (2, 3):
-        raise ValueError(f"affine matrix: got shape {affine.shape}, expected (2, 3)")
+    check_shape("affine matrix", affine, 2, 3)
     return affine
 
 
@@ -94,9 +96,11 @@ def fit_aspect(size: ArrayLike, aspect: float) -> NDArray[np.float64]:
 
 
 def box_to_center_size(
-    box_xywh: ArrayLike, aspect: float, padding: float = 1.25
+    box_xywh: ArrayLike, aspect: float
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Turn a box into the centre and the padded size of its crop.
+
+    Both sides are multiplied by 1.25 after the aspect is set.
 
     Parameters
     ----------
@@ -104,8 +108,6 @@ def box_to_center_size(
         Left, top, width, height in image pixels.
     aspect : float
         Width / height of the network's input.
-    padding : float
-        Factor on both sides after the aspect is set, positive.
 
     Returns
     -------
@@ -120,9 +122,7 @@ def box_to_center_size(
         If the box has no extent, or a number is out of its range.
     """
     x, y, w, h = _vector("box_xywh", box_xywh, 4)
-    if not (math.isfinite(padding) and padding > 0):
-        raise ValueError(f"padding: got {padding}, expected a positive factor")
-    return np.array([x + w / 2, y + h / 2]), fit_aspect((w, h), aspect) * padding
+    return np.array([x + w / 2, y + h / 2]), fit_aspect((w, h), aspect) * _PADDING
 
 
 def crop_matrix(
@@ -172,57 +172,28 @@ def crop_matrix(
     )
 
 
-def flip_matrix(image_width: int) -> NDArray[np.float64]:
-    """Build the mirror x -> image_width - 1 - x, a (2, 3) float64 affine map."""
-    return np.array([[-1.0, 0.0, image_width - 1.0], [0.0, 1.0, 0.0]])
-
-
-def compose(outer: ArrayLike, inner: ArrayLike) -> NDArray[np.float64]:
-    """Build the affine map p -> outer(inner(p)): `inner` acts first.
-
-    Parameters
-    ----------
-    outer, inner : array-like of shape (2, 3)
-        Affine maps.
-
-    Returns
-    -------
-    float64 array of shape (2, 3)
-
-    Raises
-    ------
-    ValueError
-        If a shape is not (2, 3).
-    """
-    a, b = _affine(outer), _affine(inner)
-    product = a[:, :2] @ b
-    product[:, 2] += a[:, 2]
-    return product
-
-
-def invert_affine(matrix: ArrayLike) -> NDArray[np.float64]:
-    """Invert an affine map.
+def mirror_first(matrix: ArrayLike, image_width: int) -> NDArray[np.float64]:
+    """Compose a map with the mirror x -> image_width - 1 - x of the image, which acts first.
 
     Parameters
     ----------
     matrix : array-like of shape (2, 3)
-        Affine map.
+        Map from pixels of the mirrored image.
+    image_width : int
+        Width of the image in pixels.
 
     Returns
     -------
     float64 array of shape (2, 3)
+        Map from pixels of the image as it is.
 
     Raises
     ------
     ValueError
-        If the shape is not (2, 3) or the map has no inverse.
+        If the shape is not (2, 3).
     """
-    affine = _affine(matrix)
-    try:
-        inverse = np.linalg.inv(affine[:, :2])
-    except np.linalg.LinAlgError as error:
-        raise ValueError(f"got {affine.tolist()}, expected an invertible affine map") from error
-    return np.concatenate([inverse, -inverse @ affine[:, 2:]], axis=1)
+    x, y, shift = _affine(matrix).T
+    return np.stack([-x, y, (image_width - 1) * x + shift], axis=1)
 
 
 def apply_affine(points: ArrayLike, matrix: ArrayLike) -> NDArray[np.float64]:
@@ -280,51 +251,5 @@ def warp(image: NDArray[Any], matrix: ArrayLike, output_hw: tuple[int, int]) -> 
     if image.ndim not in (2, 3) or 0 in image.shape:
         raise ValueError(f"image: got shape {image.shape}, expected (H, W) or (H, W, C)")
     height, width = output_hw
-    warped = cv2.warpAffine(
-        image,
-        _affine(matrix),
-        (width, height),
-        flags=cv2.INTER_LINEAR,
-        borderMode=cv2.BORDER_CONSTANT,
-        borderValue=0,
-    )
+    warped = cv2.warpAffine(image, _affine(matrix), (width, height), flags=cv2.INTER_LINEAR)
     return np.asarray(warped, dtype=np.uint8).reshape(height, width, *image.shape[2:])
-
-
-def heatmap_to_image(
-    coords: ArrayLike, center: ArrayLike, size: ArrayLike, heatmap_hw: Sequence[int]
-) -> NDArray[np.float64]:
-    """Map heatmap coordinates back to the image, the inverse of an unrotated crop.
-
-    A point q maps to center + (q - (W / 2, H / 2)) * size[0] / W. Leading axes broadcast.
-
-    Parameters
-    ----------
-    coords : array-like of shape (..., K, 2)
-        x, y in heatmap pixels.
-    center : array-like of shape (..., 2)
-        Centre of each crop in image pixels.
-    size : array-like of shape (..., 2)
-        Padded width and height of each crop in image pixels.
-    heatmap_hw : (int, int)
-        Height H and width W of the heatmap.
-
-    Returns
-    -------
-    float64 array of shape (..., K, 2)
-        x, y in image pixels.
-
-    Raises
-    ------
-    ValueError
-        If the shapes do not belong together.
-    """
-    q, c, padded = (np.asarray(value, dtype=np.float64) for value in (coords, center, size))
-    if q.ndim < 2 or any(value.ndim < 1 or value.shape[-1] != 2 for value in (q, c, padded)):
-        raise ValueError(
-            f"got coords {q.shape}, center {c.shape}, size {padded.shape}; "
-            "expected (..., K, 2), (..., 2), (..., 2)"
-        )
-    height, width = heatmap_hw
-    scale = padded[..., None, :1] / width
-    return np.asarray(c[..., None, :] + (q - np.array([width / 2, height / 2])) * scale)

@@ -14,6 +14,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from .checks import check_shape
+
 
 def _check_size(field: str, size: tuple[int, int]) -> None:
     if len(size) != 2 or not all(isinstance(side, int) and side > 0 for side in size):
@@ -75,10 +77,7 @@ class HeatmapCodec:
     def __post_init__(self) -> None:
         _check_size("input_size", self.input_size)
         _check_size("heatmap_size", self.heatmap_size)
-        if self.input_size != (
-            self.stride * self.heatmap_size[0],
-            self.stride * self.heatmap_size[1],
-        ):
+        if self.input_size != tuple(self.stride * side for side in self.heatmap_size):
             raise ValueError(
                 f"got input_size {self.input_size} and heatmap_size {self.heatmap_size}, expected "
                 "both sides of the input to be the same integer multiple of the heatmap's"
@@ -124,11 +123,8 @@ class HeatmapCodec:
         ValueError
             If a shape is wrong.
         """
-        if joints.ndim != 3 or joints.shape[-1] != 2 or visible.shape != joints.shape[:2]:
-            raise ValueError(
-                f"got joints {tuple(joints.shape)} and visible {tuple(visible.shape)}, "
-                "expected (N, K, 2) and (N, K)"
-            )
+        check_shape("joints", joints, "N", "K", 2)
+        check_shape("visible", visible, *joints.shape[:2])
         height, width = self.heatmap_size
         mu = torch.trunc(_at_least_float32(joints) / self.stride + 0.5)
         size = mu.new_tensor([width, height])
@@ -167,11 +163,7 @@ class HeatmapCodec:
         ValueError
             If the shape is not (N, K, *heatmap_size).
         """
-        if heatmaps.ndim != 4 or tuple(heatmaps.shape[-2:]) != self.heatmap_size:
-            raise ValueError(
-                f"heatmaps: got shape {tuple(heatmaps.shape)}, "
-                f"expected (N, K, {self.heatmap_size[0]}, {self.heatmap_size[1]})"
-            )
+        check_shape("heatmaps", heatmaps, "N", "K", *self.heatmap_size)
         height, width = self.heatmap_size
         flat = _at_least_float32(heatmaps).flatten(start_dim=2)
         scores, index = flat.max(dim=-1)
@@ -189,13 +181,43 @@ class HeatmapCodec:
         """Scale points from heatmap pixels to crop pixels: times `stride`, any shape."""
         return coords * self.stride
 
+    def to_image(self, coords: Tensor, center: Tensor, size: Tensor) -> Tensor:
+        """Map points from heatmap pixels to image pixels, the inverse of an unrotated crop.
 
-def flip_heatmaps(heatmaps: Tensor, flip_permutation: Sequence[int], shift: bool = True) -> Tensor:
+        Point q of the crop maps to center + (q - (W / 2, H / 2)) size[0] / W; see
+        `geometry.crop_matrix`.
+
+        Parameters
+        ----------
+        coords : tensor of shape (N, K, 2)
+            x, y in heatmap pixels.
+        center, size : tensor of shape (N, 2)
+            Centre (x, y) and padded size (width, height) of each crop in image pixels.
+
+        Returns
+        -------
+        tensor of shape (N, K, 2)
+            x, y in image pixels, in the dtype and on the device of `size`.
+
+        Raises
+        ------
+        ValueError
+            If a shape is wrong.
+        """
+        check_shape("coords", coords, "N", "K", 2)
+        check_shape("center", center, len(coords), 2)
+        check_shape("size", size, len(coords), 2)
+        crop = size.new_tensor(self.input_size[::-1])
+        scale = size[:, None, :1] / crop[0]
+        return center[:, None] + (self.to_crop(coords).to(size) - crop / 2) * scale
+
+
+def flip_heatmaps(heatmaps: Tensor, flip_permutation: Sequence[int]) -> Tensor:
     """Bring the heatmaps of a mirrored crop back to the crop's own frame.
 
     The maps are mirrored on x and the channels of each left/right pair exchanged. Since heatmap
     pixel q lies at crop pixel 4 q, the result of a stride-4 network is 3/4 pixel too far left;
-    `shift` moves it right by one column (the first column keeps its value).
+    it is moved right by one column (the first column keeps its value).
 
     Parameters
     ----------
@@ -203,8 +225,6 @@ def flip_heatmaps(heatmaps: Tensor, flip_permutation: Sequence[int], shift: bool
         Output for the mirrored crops.
     flip_permutation : sequence of int
         K indices, `Skeleton.flip_permutation`.
-    shift : bool
-        Whether to move by one column.
 
     Returns
     -------
@@ -216,43 +236,11 @@ def flip_heatmaps(heatmaps: Tensor, flip_permutation: Sequence[int], shift: bool
     ValueError
         If `flip_permutation` is not a permutation of the K channels.
     """
-    if heatmaps.ndim != 4 or sorted(flip_permutation) != list(range(heatmaps.shape[1])):
+    check_shape("heatmaps", heatmaps, "N", "K", "H", "W")
+    if sorted(flip_permutation) != list(range(heatmaps.shape[1])):
         raise ValueError(
-            f"got heatmaps {tuple(heatmaps.shape)} and flip_permutation {tuple(flip_permutation)}, "
-            "expected (N, K, H, W) and a permutation of 0 .. K - 1"
+            f"flip_permutation: got {tuple(flip_permutation)}, "
+            f"expected a permutation of 0 .. {heatmaps.shape[1] - 1}"
         )
     flipped = heatmaps[:, list(flip_permutation)].flip(-1)
-    return torch.cat([flipped[..., :1], flipped[..., :-1]], dim=-1) if shift else flipped
-
-
-def keypoint_mse(pred: Tensor, target: Tensor, weights: Tensor) -> Tensor:
-    """Half the mean squared error of weighted heatmaps.
-
-    The mean of (w pred - w target)^2 / 2 over batch, joints and pixels; joints of weight 0 count
-    in the denominator.
-
-    Parameters
-    ----------
-    pred, target : tensor of shape (N, K, H, W)
-        Heatmaps; float16 and bfloat16 are raised to float32.
-    weights : tensor of shape (N, K)
-        w of each joint.
-
-    Returns
-    -------
-    tensor of shape ()
-        Loss in float32 (float64 for float64 heatmaps).
-
-    Raises
-    ------
-    ValueError
-        If the shapes do not belong together.
-    """
-    if pred.ndim != 4 or pred.shape != target.shape or weights.shape != pred.shape[:2]:
-        raise ValueError(
-            f"got pred {tuple(pred.shape)}, target {tuple(target.shape)}, "
-            f"weights {tuple(weights.shape)}; expected (N, K, H, W) twice and (N, K)"
-        )
-    difference = _at_least_float32(pred) - _at_least_float32(target)
-    weighted = difference * weights.to(difference.dtype)[:, :, None, None]
-    return 0.5 * weighted.square().mean()
+    return torch.cat([flipped[..., :1], flipped[..., :-1]], dim=-1)

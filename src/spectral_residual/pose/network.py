@@ -1,32 +1,104 @@
-"""The network of a pose model: its configuration, building it, and checkpoints."""
+"""SimpleBaseline for human pose estimation (Xiao, Wu, Wei, ECCV 2018), with blocks inserted."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor, nn
 
 from ..blocks import check_imported
-from ..training.checkpoint import check_same, is_same, read_checkpoint
-from .simple_baseline import SimpleBaseline, create_simple_baseline
+from ..insertion import insert_blocks
+from ..training.checkpoint import check_same, description, find_differences, read_checkpoint
+from ..training.resnet import ResNetTrunk
 from .skeleton import Skeleton
 
-CHECKPOINT_KEY = "spectral_residual_pose"
+HEATMAP_STRIDE = 4
+
+
+class SimpleBaseline(nn.Module):
+    """ResNet trunk, deconvolutions of stride 2, and a 1x1 convolution to heatmaps.
+
+    There are as many deconvolutions as give heatmaps a quarter of the input: three for a trunk
+    of stride 32, two for 16, one for 8.
+
+    Parameters
+    ----------
+    trunk : ResNetTrunk
+        Maps images (N, 3, H, W) to (N, trunk.channels, H / trunk.stride, W / trunk.stride).
+    num_joints : int
+        Heatmaps K to predict.
+    deconv_channels : int, default 256
+        Channels of every deconvolution.
+
+    Attributes
+    ----------
+    backbone : ResNetTrunk
+        `trunk`.
+    d1, d2, d3 : nn.Sequential
+        Deconvolution 4x4 of stride 2 without bias, BatchNorm, ReLU. The paper puts one block
+        after each.
+    deconvolutions : tuple of str
+        Names of those there are, in order.
+    head : nn.Conv2d
+        1x1, with bias.
+    """
+
+    def __init__(self, trunk: ResNetTrunk, num_joints: int, deconv_channels: int = 256) -> None:
+        super().__init__()
+        for label, value in (("num_joints", num_joints), ("deconv_channels", deconv_channels)):
+            if value < 1:
+                raise ValueError(f"{label} must be positive, got {value}")
+        self.backbone = trunk
+        count = int(math.log2(trunk.stride // HEATMAP_STRIDE))
+        self.deconvolutions = tuple(f"d{number}" for number in range(1, count + 1))
+        inputs = trunk.channels
+        for name in self.deconvolutions:
+            self.add_module(name, _deconvolution(inputs, deconv_channels))
+            inputs = deconv_channels
+        self.head = nn.Conv2d(deconv_channels, num_joints, 1)
+        nn.init.normal_(self.head.weight, std=0.001)
+        nn.init.zeros_(self.head.get_parameter("bias"))
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Predict heatmaps.
+
+        Parameters
+        ----------
+        images : Tensor
+            Normalised RGB crops, (N, 3, H, W), H and W multiples of the trunk's stride.
+
+        Returns
+        -------
+        Tensor
+            Heatmaps, (N, K, H / 4, W / 4), unbounded; 1 is the peak of a joint.
+
+        Raises
+        ------
+        ValueError
+            If H or W is not a multiple of the trunk's stride.
+        """
+        check_input_size((images.shape[-2], images.shape[-1]), self.backbone.stride)
+        features = self.backbone(images)
+        for name in self.deconvolutions:
+            features = getattr(self, name)(features)
+        return self.head(features)
 
 
 @dataclass(frozen=True)
 class PoseNetwork:
-    """The network; see `create_simple_baseline`.
+    """Configuration of SimpleBaseline, with a block at any named places.
 
     Attributes
     ----------
     backbone : str
         resnet18, resnet34, resnet50, resnet101 or resnet152.
     weights : str or None
-        torchvision's name (``IMAGENET1K_V1``) or the path of a weights file.
+        torchvision's name (``IMAGENET1K_V1``) or the path of a weights file; see `ResNetTrunk`.
     stages : int
         Layers of the trunk that are kept: 4, 3 or 2.
     output_stride : int or None
@@ -38,11 +110,12 @@ class PoseNetwork:
         Channels of the deconvolutions, of which there are as many as bring the trunk's stride
         to 4.
     block : str or None
-        Block to insert, e.g. ``srl``.
+        Block to insert, a name for `create_block`, e.g. ``srl``.
     block_after : list of str
-        Modules to insert it after.
+        Modules to insert it after: ``d1``, ``d2``, ``d3``, ``backbone.layer3``,
+        ``backbone.layer2.1``, ...
     block_options : dict
-        Options of the block.
+        Options of the block, e.g. ``{"modes": 8}``; they are listed at the end of the help.
     """
 
     backbone: str = "resnet50"
@@ -55,33 +128,43 @@ class PoseNetwork:
     block_after: list[str] = field(default_factory=lambda: ["d1", "d2", "d3"])
     block_options: dict[str, Any] = field(default_factory=dict)
 
+    def build(self, num_joints: int, input_size: tuple[int, int]) -> SimpleBaseline:
+        """Build the network.
 
-def build_network(
-    config: PoseNetwork, skeleton: Skeleton, input_size: tuple[int, int]
-) -> SimpleBaseline:
-    """Build the network, laid out channels last in memory."""
-    model = create_simple_baseline(
-        backbone=config.backbone,
-        weights=config.weights,
-        stages=config.stages,
-        output_stride=config.output_stride,
-        dilated=config.dilated,
-        num_joints=skeleton.num_joints,
-        input_size=input_size,
-        deconv_channels=config.deconv_channels,
-        block=config.block,
-        block_after=config.block_after,
-        block_options=config.block_options,
-    )
-    return model.to(memory_format=torch.channels_last)
+        Parameters
+        ----------
+        num_joints : int
+            Joints K of the skeleton.
+        input_size : (int, int)
+            Height and width (H, W) of the crops, multiples of the trunk's stride; blocks get
+            their weights for it.
+
+        Raises
+        ------
+        ValueError
+            If a name is unknown (the nearest is suggested), the options of the trunk do not go
+            together, the input size is no multiple of its stride, or options are given without a
+            block.
+        """
+        if self.block is None and self.block_options:
+            raise ValueError(f"block_options {self.block_options} are given, but no block")
+        trunk = ResNetTrunk(
+            self.backbone, self.weights, self.stages, self.output_stride, self.dilated
+        )
+        check_input_size(input_size, trunk.stride)
+        model = SimpleBaseline(trunk, num_joints, self.deconv_channels)
+        if self.block is not None:
+            insert_blocks(
+                model, after=self.block_after, block=self.block, input_size=(3, *input_size),
+                options=self.block_options,
+            )  # fmt: skip
+        return model
 
 
-def check_same_network(
+def check_network(
     checkpoint: Mapping[str, Any], expected: Mapping[str, Any], input_size: tuple[int, int]
 ) -> None:
     """Compare a checkpoint's description of its network with another.
-
-    Options that an older version did not know had their default values.
 
     Parameters
     ----------
@@ -99,22 +182,19 @@ def check_same_network(
         for differ; the message lists the differences, and says how a network is used with crops
         of another size.
     """
-    stored = checkpoint.get(CHECKPOINT_KEY)
-    if isinstance(stored, Mapping):
-        defaults = {k: v for k, v in asdict(PoseNetwork()).items() if k in expected["network"]}
-        complete = {**stored, "network": defaults | dict(stored["network"])}
-        checkpoint = {CHECKPOINT_KEY: complete}
-        height, width = complete["input_size"]
-        other_size = {**expected, "input_size": [height, width]}
-        if [height, width] != list(expected["input_size"]) and is_same(
-            checkpoint, CHECKPOINT_KEY, other_size
-        ):
-            raise ValueError(
-                f"the checkpoint is of a network for crops of {height}x{width} (H x W); to use it "
-                f"with crops of {input_size[0]}x{input_size[1]}, give "
-                f"--model.trained_size [{height},{width}]"
-            )
-    check_same(checkpoint, CHECKPOINT_KEY, expected)
+    stored = description(checkpoint, "pose")
+    defaults = asdict(PoseNetwork())
+    height, width = stored["input_size"]
+    other_size = {**expected, "input_size": [height, width]}
+    if [height, width] != list(expected["input_size"]) and not find_differences(
+        stored, other_size, defaults
+    ):
+        raise ValueError(
+            f"the checkpoint is of a network for crops of {height}x{width} (H x W); to use it "
+            f"with crops of {input_size[0]}x{input_size[1]}, give "
+            f"--model.trained_size [{height},{width}]"
+        )
+    check_same(checkpoint, "pose", expected, defaults)
 
 
 def load_pose_network(path: str | Path) -> tuple[SimpleBaseline, Skeleton, tuple[int, int]]:
@@ -128,7 +208,7 @@ def load_pose_network(path: str | Path) -> tuple[SimpleBaseline, Skeleton, tuple
     Returns
     -------
     SimpleBaseline
-        In evaluation mode, on the CPU.
+        In evaluation mode, on the CPU, channels last in memory.
     Skeleton
         Joints of its heatmaps.
     (int, int)
@@ -141,10 +221,26 @@ def load_pose_network(path: str | Path) -> tuple[SimpleBaseline, Skeleton, tuple
     ValueError
         If it is not a checkpoint of a pose model.
     """
-    stored, weights = read_checkpoint(path, CHECKPOINT_KEY)
+    stored, weights = read_checkpoint(path, "pose")
     check_imported(stored["network"].get("block"))
     skeleton = Skeleton.from_dict(stored["skeleton"])
     input_size = (int(stored["input_size"][0]), int(stored["input_size"][1]))
-    model = build_network(PoseNetwork(**stored["network"]), skeleton, input_size)
+    model = PoseNetwork(**stored["network"]).build(skeleton.num_joints, input_size)
     model.load_state_dict(weights)
-    return model.eval(), skeleton, input_size
+    return model.to(memory_format=torch.channels_last).eval(), skeleton, input_size
+
+
+def check_input_size(size: tuple[int, int], stride: int) -> None:
+    """Raise ValueError unless height and width are positive multiples of the trunk's stride."""
+    for label, value in zip(("height", "width"), size, strict=True):
+        if value < stride or value % stride:
+            raise ValueError(
+                f"the input {label} must be a multiple of {stride}, so that the heatmap has a "
+                f"quarter of it, got {value} in input size {size[0]}x{size[1]} (H x W)"
+            )
+
+
+def _deconvolution(inputs: int, outputs: int) -> nn.Sequential:
+    convolution = nn.ConvTranspose2d(inputs, outputs, 4, stride=2, padding=1, bias=False)
+    nn.init.normal_(convolution.weight, std=0.001)
+    return nn.Sequential(convolution, nn.BatchNorm2d(outputs), nn.ReLU(inplace=True))

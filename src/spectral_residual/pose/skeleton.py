@@ -1,14 +1,17 @@
 """Joints of a keypoint data set: names, left/right pairs, OKS sigmas and limbs.
 
-The values of `COCO` are those of the COCO keypoint task (https://cocodataset.org/#keypoints-eval).
+The values of `COCO`, in ``coco.json``, are those of the COCO keypoint task
+(https://cocodataset.org/#keypoints-eval).
 """
 
 from __future__ import annotations
 
+import json
 import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from importlib import resources
 from typing import Any
 
 from ..errors import unknown_name
@@ -16,7 +19,8 @@ from ..errors import unknown_name
 _WORD = re.compile(r"[A-Z]+(?=[A-Z][a-z])|[A-Z]?[a-z]+|[A-Z]+")
 _OPPOSITE = {"left": "right", "Left": "Right", "LEFT": "RIGHT", "l": "r", "L": "R"}
 _OPPOSITE |= {right: left for left, right in _OPPOSITE.items()}
-_MIDDLE = {"m", "c"}
+# Where one of these stands in the place of l and r, letters count joints: point_p, _q, _r.
+_COUNTING = set("abcdefghijklmnopqrstuvwxyz") - set("lrmc")
 
 
 @dataclass(frozen=True)
@@ -94,12 +98,7 @@ class Skeleton:
         return tuple(permutation)
 
     def require_sigmas(self) -> tuple[float, ...]:
-        """Return the K sigmas, for a computation that cannot do without.
-
-        Returns
-        -------
-        tuple of float
-            `sigmas`.
+        """Return `sigmas`, for a computation that cannot do without.
 
         Raises
         ------
@@ -171,19 +170,15 @@ class Skeleton:
                 names=names,
                 flip_pairs=tuple(sorted((min(pair), max(pair)) for pair in pairs)),
                 sigmas=_resolve_sigmas(names, category.get("sigmas"), sigmas),
-                edges=_read_edges(category.get("skeleton"), names),
+                edges=tuple(_read_edges(category.get("skeleton"), names)),
             )
         except ValueError as error:
             raise ValueError(f"{source}: {error}") from error
 
     def to_dict(self) -> dict[str, Any]:
         """Return the four fields as plain JSON types (lists, strings, numbers, None)."""
-        return {
-            "names": list(self.names),
-            "flip_pairs": [list(pair) for pair in self.flip_pairs],
-            "sigmas": None if self.sigmas is None else list(self.sigmas),
-            "edges": [list(pair) for pair in self.edges],
-        }
+        plain: dict[str, Any] = json.loads(json.dumps(asdict(self)))
+        return plain
 
     @classmethod
     def from_dict(cls, state: Mapping[str, Any]) -> Skeleton:
@@ -219,31 +214,33 @@ def _read_names(category: Mapping[str, Any]) -> tuple[str, ...]:
     return tuple(names)
 
 
-def _check_pair(pair: Any, field: str, expected: str) -> None:
-    if not _is_list(pair) or len(pair) != 2:
-        raise ValueError(f"{field}: got {pair!r}, expected {expected}")
-
-
-def _joint_index(joint: Any, names: tuple[str, ...], field: str) -> int:
+def _joint_index(joint: Any, names: tuple[str, ...], field: str, first: int = 0) -> int:
     if isinstance(joint, str):
         if joint not in names:
             raise ValueError(f"{field}: {unknown_name('joint', joint, names)}")
         return names.index(joint)
-    if isinstance(joint, bool) or not isinstance(joint, int) or not 0 <= joint < len(names):
+    end = first + len(names)
+    if isinstance(joint, bool) or not isinstance(joint, int) or not first <= joint < end:
         raise ValueError(
-            f"{field}: got {joint!r}, expected a joint name or a 0-based index below {len(names)}"
+            f"{field}: got {joint!r}, expected a joint name or a {first}-based index below {end}"
         )
-    return joint
+    return joint - first
 
 
-def _read_pairs(pairs: Any, names: tuple[str, ...], field: str) -> list[tuple[int, int]]:
+def _read_pairs(
+    pairs: Any, names: tuple[str, ...], field: str, first: int = 0
+) -> list[tuple[int, int]]:
+    """Read pairs of joints, given by names or by indices that count from `first`."""
     if not _is_list(pairs):
         raise ValueError(f"{field}: got {pairs!r}, expected a list of pairs of joints")
     found = []
     for pair in pairs:
-        _check_pair(pair, field, "a pair of joint names or 0-based indices")
-        first, second = (_joint_index(joint, names, field) for joint in pair)
-        found.append((first, second))
+        if not _is_list(pair) or len(pair) != 2:
+            raise ValueError(
+                f"{field}: got {pair!r}, expected a pair of joint names or {first}-based indices"
+            )
+        one, other = (_joint_index(joint, names, field, first) for joint in pair)
+        found.append((one, other))
     return found
 
 
@@ -251,18 +248,18 @@ def _derive_pairs(names: tuple[str, ...]) -> list[tuple[int, int]]:
     index_of = {name.lower(): index for index, name in enumerate(names)}
     pairs = set()
     for index, name in enumerate(names):
-        sides = [s for s in _sides(name) if s[1] - s[0] > 1 or not _is_counted(name, s, index_of)]
+        sides = [side for side in _sides(name) if not _is_counted(name, side, index_of)]
         mirrored = [_mirrored(name, [side]) for side in sides] + [_mirrored(name, sides)]
-        found = [index_of[other.lower()] for other in mirrored if other.lower() in index_of]
-        found = [other for other in found if other != index]
-        if found:
-            pairs.add((min(index, found[0]), max(index, found[0])))
-        elif sides and any(is_word for *_, is_word in sides):
+        others = (index_of.get(other.lower(), index) for other in mirrored)
+        partner = next((other for other in others if other != index), None)
+        if partner is not None:
+            pairs.add((min(index, partner), max(index, partner)))
+        elif any(is_word for *_, is_word in sides):
             raise ValueError(
                 f"keypoints: got {name!r} without {mirrored[0]!r}; expected both, or `flip_pairs` "
                 "given (the joints that change places when the image is mirrored)"
             )
-    return sorted(pairs)
+    return list(pairs)
 
 
 def _sides(name: str) -> list[tuple[int, int, bool]]:
@@ -270,17 +267,17 @@ def _sides(name: str) -> list[tuple[int, int, bool]]:
     words = list(_WORD.finditer(name))
     found = []
     for word in words:
-        text, start = word[0], word.start()
+        text, start, end = word[0], word.start(), word.end()
         if text in _OPPOSITE:
             if len(text) > 1 or len(words) > 1:
-                found.append((start, word.end(), True))
+                found.append((start, end, True))
             continue
         for side in (side for side in _OPPOSITE if len(side) > 1):
             if text.startswith(side):
                 found.append((start, start + len(side), False))
             elif text.endswith(side):
-                found.append((word.end() - len(side), word.end(), False))
-    return found
+                found.append((end - len(side), end, False))
+    return sorted(found)
 
 
 def _mirrored(name: str, sides: Sequence[tuple[int, int, bool]]) -> str:
@@ -290,40 +287,27 @@ def _mirrored(name: str, sides: Sequence[tuple[int, int, bool]]) -> str:
 
 
 def _is_counted(name: str, side: tuple[int, int, bool], names: Iterable[str]) -> bool:
-    """Whether a single letter counts joints, as the r of ``point_p``, ``point_q``, ``point_r``."""
+    """Whether a side is a single letter that counts joints."""
     start, end, _ = side
-    letters = set("abcdefghijklmnopqrstuvwxyz") - {"l", "r"} - _MIDDLE
     lower = name.lower()
-    return any(lower[:start] + letter + lower[end:] in names for letter in letters)
+    return end == start + 1 and any(
+        lower[:start] + letter + lower[end:] in names for letter in _COUNTING
+    )
 
 
-def _read_edges(skeleton: Any, names: tuple[str, ...]) -> tuple[tuple[int, int], ...]:
-    if skeleton is None:
-        if set(names) != set(COCO.names):
-            return ()
-        order = [names.index(name) for name in COCO.names]
-        return tuple((order[first], order[second]) for first, second in COCO.edges)
-    expected = f"two 1-based joint indices from 1 to {len(names)}"
-    if not _is_list(skeleton):
-        raise ValueError(f"skeleton: got {skeleton!r}, expected a list of pairs")
-    edges = []
-    for edge in skeleton:
-        _check_pair(edge, "skeleton", expected)
-        for joint in edge:
-            if not isinstance(joint, int) or not 1 <= joint <= len(names):
-                raise ValueError(f"skeleton: got {edge!r}, expected {expected}")
-        edges.append((edge[0] - 1, edge[1] - 1))
-    return tuple(edges)
+def _read_edges(skeleton: Any, names: tuple[str, ...]) -> list[tuple[int, int]]:
+    if skeleton is not None:
+        return _read_pairs(skeleton, names, "skeleton", first=1)
+    if set(names) != set(COCO.names):
+        return []
+    return [(names.index(COCO.names[a]), names.index(COCO.names[b])) for a, b in COCO.edges]
 
 
-def _named_sigmas(sigmas: Any, names: tuple[str, ...], field: str) -> dict[str, float]:
+def _read_sigmas(sigmas: Any, names: tuple[str, ...], field: str) -> dict[str, float]:
     if isinstance(sigmas, Mapping):
-        for name in sigmas:
-            _joint_index(str(name), names, field)
-        values = {str(name): sigma for name, sigma in sigmas.items()}
+        values = {names[_joint_index(str(name), names, field)]: s for name, s in sigmas.items()}
     else:
-        is_scalar = isinstance(sigmas, str) or not isinstance(sigmas, Iterable)
-        listed = [sigmas] if is_scalar else list(sigmas)
+        listed = list(sigmas) if _is_list(sigmas) else [sigmas]
         if len(listed) != len(names):
             raise ValueError(f"{field}: got {listed}, expected {len(names)} numbers")
         values = dict(zip(names, listed, strict=True))
@@ -341,8 +325,8 @@ def _resolve_sigmas(names: tuple[str, ...], in_file: Any, given: Any) -> tuple[f
     told: dict[str, float] = {}
     for field, value in (("sigmas", in_file), ("argument sigmas", given)):
         if value is not None:
-            told |= _named_sigmas(value, names, field)
-    known = {**dict(zip(COCO.names, COCO.require_sigmas(), strict=True)), **told}
+            told |= _read_sigmas(value, names, field)
+    known = dict(zip(COCO.names, COCO.require_sigmas(), strict=True)) | told
     missing = [name for name in names if name not in known]
     if missing and told:
         raise ValueError(
@@ -352,35 +336,7 @@ def _resolve_sigmas(names: tuple[str, ...], in_file: Any, given: Any) -> tuple[f
     return None if missing else tuple(known[name] for name in names)
 
 
-COCO = Skeleton(
-    names=(
-        "nose",
-        "left_eye",
-        "right_eye",
-        "left_ear",
-        "right_ear",
-        "left_shoulder",
-        "right_shoulder",
-        "left_elbow",
-        "right_elbow",
-        "left_wrist",
-        "right_wrist",
-        "left_hip",
-        "right_hip",
-        "left_knee",
-        "right_knee",
-        "left_ankle",
-        "right_ankle",
-    ),
-    flip_pairs=((1, 2), (3, 4), (5, 6), (7, 8), (9, 10), (11, 12), (13, 14), (15, 16)),
-    sigmas=(
-        *(0.026, 0.025, 0.025, 0.035, 0.035),
-        *(0.079, 0.079, 0.072, 0.072, 0.062, 0.062),
-        *(0.107, 0.107, 0.087, 0.087, 0.089, 0.089),
-    ),
-    edges=(
-        *((15, 13), (13, 11), (16, 14), (14, 12), (11, 12), (5, 11), (6, 12), (5, 6), (5, 7)),
-        *((6, 8), (7, 9), (8, 10), (1, 2), (0, 1), (0, 2), (1, 3), (2, 4), (3, 5), (4, 6)),
-    ),
+COCO = Skeleton.from_dict(
+    json.loads(resources.files(__package__).joinpath("coco.json").read_text(encoding="utf-8"))
 )
 """The 17 joints of COCO person keypoints."""

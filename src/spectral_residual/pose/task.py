@@ -1,32 +1,29 @@
-"""Pose estimation with Lightning: what one step does, and what is measured."""
+"""Human pose estimation with Lightning: what one step does, and what is measured."""
 
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import lightning
 import numpy as np
 import torch
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from torch import Tensor
 from torch.optim import Adam
 
-from ..training.broken import BrokenSamples
-from ..training.optim import ParameterOptions, build_optimizer, with_schedule
-from .coco import evaluate_keypoints, format_table, write_results
+from ..training.optim import ParameterOptions
+from ..training.task import Predictions, Task
+from .coco import coco_results, evaluate_keypoints, metrics_table, write_results
 from .data_module import KeypointDataModule
-from .dataset import normalise
-from .heatmap import HeatmapCodec, default_sigma, flip_heatmaps, keypoint_mse
-from .network import CHECKPOINT_KEY, PoseNetwork, build_network, check_same_network
-from .output import report_broken, write_overlays
+from .dataset import normalise, report_broken
+from .drawing import write_overlays
+from .heatmap import HeatmapCodec, default_sigma, flip_heatmaps
+from .network import HEATMAP_STRIDE, PoseNetwork, check_network
+from .oks import rescored_poses
 from .pck import pck
-from .results import PoseCollector, Poses, coco_results, rescored_poses
-from .simple_baseline import HEATMAP_STRIDE
 from .skeleton import COCO, Skeleton
 
 
@@ -52,7 +49,7 @@ class PoseEvaluation:
     pck_threshold: float = 0.1
 
 
-class PoseTask(lightning.LightningModule):
+class PoseTask(Task):
     """SimpleBaseline trained on heatmaps, evaluated by COCO's metrics and PCK.
 
     Parameters
@@ -83,6 +80,10 @@ class PoseTask(lightning.LightningModule):
         frequency of spectral blocks are resampled, which the learnable orthogonal transform cannot.
     """
 
+    name = "pose"
+    unit = "images"
+    shown = ("AP", "PCK")
+
     def __init__(
         self,
         network: PoseNetwork = PoseNetwork(),
@@ -96,30 +97,26 @@ class PoseTask(lightning.LightningModule):
         skeleton: Skeleton = COCO,
         trained_size: tuple[int, int] | None = None,
     ) -> None:
-        super().__init__()
+        size = (int(input_size[0]), int(input_size[1]))
+        height, width = size if trained_size is None else trained_size
+        model = network.build(skeleton.num_joints, (int(height), int(width)))
+        super().__init__(
+            model.to(memory_format=torch.channels_last),
+            optimizer,
+            lr_scheduler,
+            schedule_interval,
+            parameter_options,
+        )
         self.network_config = network
-        self.input_size = (int(input_size[0]), int(input_size[1]))
+        self.input_size = size
+        self.trained_size = (int(height), int(width))
         self.skeleton = skeleton
         self.evaluation = evaluation
-        self.make_optimizer = optimizer
-        self.make_scheduler = lr_scheduler
-        self.schedule_interval = schedule_interval
-        self.parameter_options = parameter_options
-        height, width = self.input_size if trained_size is None else trained_size
-        self.trained_size = (int(height), int(width))
-        self.network = build_network(network, skeleton, self.trained_size)
-        heatmap_size = (self.input_size[0] // HEATMAP_STRIDE, self.input_size[1] // HEATMAP_STRIDE)
         self.codec = HeatmapCodec(
             self.input_size,
-            heatmap_size,
+            (size[0] // HEATMAP_STRIDE, size[1] // HEATMAP_STRIDE),
             default_sigma(self.input_size) if sigma is None else sigma,
         )
-        self.metrics: dict[str, float] = {}
-        self._collector = PoseCollector()
-        self._broken: BrokenSamples | None = None
-        self._epoch_start = 0.0
-        self._epoch_seconds = 0.0
-        self._epoch_images = 0
 
     def forward(self, images: Tensor) -> Tensor:
         """Heatmaps (N, K, H / 4, W / 4) of uint8 RGB crops (N, H, W, 3)."""
@@ -138,110 +135,60 @@ class PoseTask(lightning.LightningModule):
         if self.evaluation.flip_test:
             self._data().check_mirroring("model.evaluation.flip_test")
 
-    def configure_optimizers(self) -> Any:
-        """Optimiser over parameter groups, and the schedule."""
-        optimizer = build_optimizer(self.network, self.make_optimizer, self.parameter_options)
-        return with_schedule(optimizer, self.make_scheduler, self.schedule_interval)
-
-    def on_fit_start(self) -> None:
-        """Watch for unreadable images."""
-        data = self._data()
-        instances = data.datasets["train"].instances
-        self._broken = BrokenSamples(
-            len(instances),
-            lambda index: str(instances[index].file),
-            data.loading.max_broken_share,
-            "image",
-        )
-
-    def on_train_epoch_start(self) -> None:
-        """Start the clock of the epoch."""
-        self._epoch_start, self._epoch_images = time.perf_counter(), 0
-
-    def training_step(self, batch: Mapping[str, Tensor], batch_idx: int) -> Tensor:
+    def loss(self, batch: Mapping[str, Tensor]) -> Tensor:
         """Mean squared error of the heatmaps; see `keypoint_mse`."""
-        if self._broken is not None:
-            self._broken.update(batch)
         targets, weights = self.codec.encode(batch["joints"], batch["visible"])
-        loss = keypoint_mse(self(batch["image"]), targets, weights)
-        self.log(
-            "train/loss", loss, on_step=True, on_epoch=True, prog_bar=True,
-            batch_size=len(batch["image"]),
-        )  # fmt: skip
-        self._epoch_images += len(batch["image"]) * self.trainer.world_size
-        return loss
+        return keypoint_mse(self(batch["image"]), targets, weights)
 
-    def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
-        """Stop the clock, so that validation is not counted."""
-        self._epoch_seconds = time.perf_counter() - self._epoch_start
+    def predict(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Joints (N, K, 2) of persons in image pixels, with what their rescoring needs."""
+        coords, scores = self.codec.decode(self.predict_heatmaps(batch["image"]))
+        return {
+            "index": batch["index"],
+            "image_id": batch["image_id"],
+            "keypoints": self.codec.to_image(coords, batch["center"], batch["size"]),
+            "joint_scores": scores,
+            "box_score": batch["score"],
+            "area": batch["size"].prod(dim=1),
+            "broken": batch["broken"],
+        }
 
-    @property
-    def images_per_second(self) -> float:
-        """Training images per second of the last epoch, waiting for the loader included."""
-        return self._epoch_images / self._epoch_seconds
+    def evaluate(self, split: str, found: Predictions, folder: Path | None) -> dict[str, float]:
+        """COCO's metrics, and PCK where the boxes are the annotated ones."""
+        data = self._data()
+        annotations = data.annotations(split)
+        entries = coco_results(self._rescore(found), data.category_id)
+        coco = evaluate_keypoints(annotations.content, entries, self.skeleton.require_sigmas())
+        metrics = dict(coco)
+        if data.splits[split].detections is None:
+            metrics["PCK"] = self._pck(found, split)
+        if folder is not None:
+            results, path = folder / f"results_{split}.json", folder / f"metrics_{split}.json"
+            write_results(results, entries)
+            path.write_text(json.dumps(metrics, indent=1) + "\n")
+            print(metrics_table({str(annotations.path): coco}))
+            if "PCK" in metrics:
+                threshold = self.evaluation.pck_threshold
+                print(f"PCK@{threshold:g} of the diagonal: {100 * metrics['PCK']:.1f} %")
+            print(f"{len(entries)} poses in {results}, metrics in {path.name}")
+        return metrics
 
-    def on_train_epoch_end(self) -> None:
-        """Log the epoch's speed."""
-        self.log("train/images_per_second", self.images_per_second)
-
-    def on_validation_epoch_start(self) -> None:
-        """Forget earlier predictions."""
-        self._collector = PoseCollector()
-
-    def validation_step(self, batch: Mapping[str, Tensor], batch_idx: int) -> None:
-        """Predict, and compare with the annotated joints."""
-        self._predict(batch)
-
-    def on_validation_epoch_end(self) -> None:
-        """Compute the metrics over all processes."""
-        if not self.trainer.sanity_checking:
-            self._evaluate("val")
-
-    def on_test_epoch_start(self) -> None:
-        """Forget earlier predictions."""
-        self.on_validation_epoch_start()
-
-    def test_step(self, batch: Mapping[str, Tensor], batch_idx: int) -> None:
-        """Predict, and compare with the annotated joints."""
-        self._predict(batch)
-
-    def on_test_epoch_end(self) -> None:
-        """Compute the metrics over all processes."""
-        self._evaluate("test")
-
-    def on_predict_epoch_start(self) -> None:
-        """Forget earlier predictions."""
-        self.on_validation_epoch_start()
-
-    def predict_step(self, batch: Mapping[str, Tensor], batch_idx: int) -> None:
-        """Predict; the poses are written at the end."""
-        self._predict(batch)
-
-    def on_predict_epoch_end(self) -> None:
+    def write_predictions(self, found: Predictions, folder: Path) -> None:
         """Write results and pictures, and name unreadable images."""
-        poses = self._collector.gather()
-        folder = self._folder() / "predictions"
-        if self.trainer.is_global_zero:
-            data = self._data()
-            report_broken(poses, data.datasets["predict"])
-            poses = self._rescore(poses)
-            write_results(folder / "results.json", coco_results(poses, data.category_id))
-            count = write_overlays(
-                folder / "overlays", poses, data.datasets["predict"], self.skeleton,
-                self.evaluation.joint_threshold,
-            )  # fmt: skip
-            print(f"{len(poses['index'])} poses in {folder / 'results.json'}")
-            print(f"{count} pictures in {folder / 'overlays'}")
+        data = self._data()
+        dataset, results, overlays = (
+            data.datasets["predict"], folder / "results.json", folder / "overlays"
+        )  # fmt: skip
+        report_broken(dataset, found["broken"])
+        poses = self._rescore(found)
+        write_results(results, coco_results(poses, data.category_id))
+        threshold = self.evaluation.joint_threshold
+        count = write_overlays(overlays, poses, dataset, self.skeleton, threshold)
+        print(f"{len(poses['index'])} poses in {results}")
+        print(f"{count} pictures in {overlays}")
 
-    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Store what is needed to build the network again."""
-        checkpoint[CHECKPOINT_KEY] = self._description()
-
-    def on_load_checkpoint(self, checkpoint: Mapping[str, Any]) -> None:
-        """Refuse a checkpoint of another network or skeleton, and say what differs."""
-        check_same_network(checkpoint, self._description(), self.input_size)
-
-    def _description(self) -> dict[str, Any]:
+    def describe(self) -> dict[str, Any]:
+        """Network, skeleton and the size of the crops that the network was built for."""
         network = {k: v for k, v in asdict(self.network_config).items() if k != "weights"}
         return {
             "network": network,
@@ -249,37 +196,24 @@ class PoseTask(lightning.LightningModule):
             "input_size": list(self.trained_size),
         }
 
-    def _predict(self, batch: Mapping[str, Tensor]) -> None:
-        coords, scores = self.codec.decode(self.predict_heatmaps(batch["image"]))
-        crop = torch.tensor(self.input_size[::-1]).to(batch["size"])
-        pixels = batch["size"][:, :1] / crop[0]
-        from_centre = self.codec.to_crop(coords).to(crop) - crop / 2
-        keypoints = batch["center"][:, None] + from_centre * pixels[:, None]
-        self._collector.add(
-            index=batch["index"],
-            image_id=batch["image_id"],
-            keypoints=keypoints,
-            joint_scores=scores,
-            box_score=batch["score"],
-            area=batch["size"].prod(dim=1),
-            broken=batch["broken"],
-        )
+    def check_checkpoint(self, checkpoint: Mapping[str, Any]) -> None:
+        """Refuse a checkpoint of another network or skeleton, and say what differs."""
+        check_network(checkpoint, self.describe(), self.input_size)
 
-    def _pck(self, poses: Poses, split: str) -> float:
+    def _pck(self, poses: Predictions, split: str) -> float:
         """PCK of all predicted poses, each instance counted once."""
         instances = [self._data().datasets[split].instances[i] for i in poses["index"]]
         height, width = self.input_size
         diagonal = np.sqrt(poses["area"] * (height / width + width / height))
-        result = pck(
+        return pck(
             torch.from_numpy(poses["keypoints"]),
             torch.from_numpy(np.stack([i.joints for i in instances])).double(),
             torch.from_numpy(np.stack([i.visible for i in instances])),
             torch.from_numpy(diagonal),
             self.evaluation.pck_threshold,
         )
-        return float(result["pck"])
 
-    def _rescore(self, poses: Poses) -> Poses:
+    def _rescore(self, poses: Predictions) -> Predictions:
         return rescored_poses(
             poses,
             self.skeleton.require_sigmas(),
@@ -287,38 +221,38 @@ class PoseTask(lightning.LightningModule):
             self.evaluation.nms_threshold,
         )
 
-    def _evaluate(self, split: str) -> None:
-        """Log the metrics of a split; outside of training also print and write results."""
-        data = self._data()
-        annotations = data.annotations(split)
-        poses = self._collector.gather()
-        entries = coco_results(self._rescore(poses), data.category_id)
-        coco = evaluate_keypoints(annotations.content, entries, self.skeleton.require_sigmas())
-        self.metrics = dict(coco)
-        if data.splits[split].detections is None:
-            self.metrics["PCK"] = self._pck(poses, split)
-        for name, value in self.metrics.items():
-            self.log(f"{split}/{name}", value, prog_bar=name in ("AP", "PCK"))
-        path = self._folder() / f"results_{split}.json"
-        if self.trainer.state.fn != "fit" and self.trainer.is_global_zero:
-            write_results(path, entries)
-            metrics = path.with_name(f"metrics_{split}.json")
-            metrics.write_text(json.dumps(self.metrics, indent=1) + "\n")
-            print(format_table({str(annotations.path): coco}))
-            if "PCK" in self.metrics:
-                threshold = self.evaluation.pck_threshold
-                print(f"PCK@{threshold:g} of the diagonal: {100 * self.metrics['PCK']:.1f} %")
-            print(f"{len(entries)} poses in {path}, metrics in {metrics.name}")
-
     def _data(self) -> KeypointDataModule:
-        data = getattr(self.trainer, "datamodule", None)
-        if not isinstance(data, KeypointDataModule):
-            raise TypeError(
-                f"PoseTask needs a KeypointDataModule, got {type(data).__name__}: pass "
-                "datamodule=... to the trainer"
-            )
-        return data
+        return self.data_of(KeypointDataModule)
 
-    def _folder(self) -> Path:
-        """Folder of this run; all processes must ask together."""
-        return Path(self.trainer.log_dir or self.trainer.default_root_dir)
+
+def keypoint_mse(pred: Tensor, target: Tensor, weights: Tensor) -> Tensor:
+    """Half the mean squared error of weighted heatmaps.
+
+    The mean of (w pred - w target)^2 / 2 over batch, joints and pixels; joints of weight 0 count
+    in the denominator.
+
+    Parameters
+    ----------
+    pred, target : tensor of shape (N, K, H, W)
+        Heatmaps; float16 and bfloat16 are raised to float32.
+    weights : tensor of shape (N, K)
+        w of each joint.
+
+    Returns
+    -------
+    tensor of shape ()
+        Loss in float32 (float64 for float64 heatmaps).
+
+    Raises
+    ------
+    ValueError
+        If the shapes do not belong together.
+    """
+    if pred.ndim != 4 or pred.shape != target.shape or weights.shape != pred.shape[:2]:
+        raise ValueError(
+            f"got pred {tuple(pred.shape)}, target {tuple(target.shape)}, "
+            f"weights {tuple(weights.shape)}; expected (N, K, H, W) twice and (N, K)"
+        )
+    dtype = torch.promote_types(pred.dtype, torch.float32)
+    weighted = (pred.to(dtype) - target.to(dtype)) * weights.to(dtype)[:, :, None, None]
+    return 0.5 * weighted.square().mean()

@@ -58,7 +58,7 @@ def encode(image: NDArray[np.uint8], suffix: str = ".png", quality: int = 90) ->
     Parameters
     ----------
     image : ndarray
-        (H, W, 3) uint8 RGB.
+        (H, W, 3) uint8 RGB, H and W positive.
     suffix : str
         ``".png"`` or ``".jpg"``; JPEG keeps full resolution of the colours.
     quality : int
@@ -67,8 +67,11 @@ def encode(image: NDArray[np.uint8], suffix: str = ".png", quality: int = 90) ->
     Raises
     ------
     ValueError
-        If OpenCV cannot encode it.
+        If the image has another shape or dtype, or OpenCV cannot encode it.
     """
+    if image.ndim != 3 or image.shape[2] != 3 or image.size == 0 or image.dtype != np.uint8:
+        got = f"shape {image.shape} and dtype {image.dtype}"
+        raise ValueError(f"image: got {got}, expected (H, W, 3) and uint8")
     options = [
         *(cv2.IMWRITE_JPEG_QUALITY, quality),
         *(cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444),

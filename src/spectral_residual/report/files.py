@@ -13,8 +13,8 @@ from pathlib import Path
 def replacing(path: str | Path) -> Iterator[Path]:
     """Give the name of a temporary file beside `path`, which takes its place at the end.
 
-    No reader sees half of it. After an error the temporary file is removed and what was at
-    `path` before stays.
+    No reader sees half of it, even after a power cut. After an error the temporary file is removed
+    and what was at `path` before stays.
 
     Parameters
     ----------
@@ -31,6 +31,8 @@ def replacing(path: str | Path) -> Iterator[Path]:
     temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex}")
     try:
         yield temporary
+        with temporary.open("rb") as file:
+            os.fsync(file.fileno())
         os.replace(temporary, target)
     finally:
         temporary.unlink(missing_ok=True)
@@ -39,12 +41,18 @@ def replacing(path: str | Path) -> Iterator[Path]:
 def write_file(path: str | Path, content: str | bytes) -> Path:
     """Write text (UTF-8) or bytes in one step; see `replacing`.
 
+    Parameters
+    ----------
+    path : path
+        File to create or replace; missing parent folders are created.
+    content : str or bytes
+        All of the file.
+
     Returns
     -------
     Path
         The file.
     """
     with replacing(path) as temporary:
-        data = content.encode(errors="replace") if isinstance(content, str) else content
-        temporary.write_bytes(data)
+        temporary.write_bytes(content.encode() if isinstance(content, str) else content)
     return Path(path)

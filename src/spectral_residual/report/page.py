@@ -7,9 +7,8 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -32,36 +31,12 @@ _TEMPLATES = Environment(
 _PARTS: Any = _TEMPLATES.get_template("parts.html").module
 
 
-@dataclass(frozen=True, eq=False)
-class Picture:
-    """A picture of a page.
-
-    Parameters
-    ----------
-    title : str
-        Heading, also the alternative text.
-    caption : str
-        What is to be seen.
-    image : ndarray
-        (H, W, 3) uint8 RGB, H and W positive.
-
-    Raises
-    ------
-    ValueError
-        If the image has another shape or dtype.
-    """
+class Picture(NamedTuple):
+    """A picture of a page: its heading, what is to be seen, and (H, W, 3) uint8 RGB."""
 
     title: str
     caption: str
     image: NDArray[np.uint8]
-
-    def __post_init__(self) -> None:
-        shape, dtype = self.image.shape, self.image.dtype
-        if len(shape) != 3 or shape[2] != 3 or self.image.size == 0 or dtype != np.uint8:
-            raise ValueError(
-                f"picture {self.title!r}: image: got shape {shape} and dtype {dtype}, expected "
-                "(H, W, 3) and uint8"
-            )
 
 
 def write_page(path: str | Path, title: str, lead: str, sections: Mapping[str, Markup]) -> Path:
@@ -72,7 +47,8 @@ def write_page(path: str | Path, title: str, lead: str, sections: Mapping[str, M
     path : str or Path
         File to create or replace; missing parent folders are created.
     title, lead : str
-        Heading of the page and what follows it; plain text, line breaks of the lead are kept.
+        Heading of the page and what follows it; plain text, line breaks of the lead are kept, and
+        what is not Unicode, such as half a surrogate pair, becomes a question mark.
     sections : mapping
         Parts, as the functions of this module make them, by plain headings, in their order.
 
@@ -81,8 +57,8 @@ def write_page(path: str | Path, title: str, lead: str, sections: Mapping[str, M
     Path
         The file.
     """
-    page = _TEMPLATES.get_template("page.html")
-    return write_file(path, page.render(title=title, lead=lead, sections=sections))
+    page = _TEMPLATES.get_template("page.html").render(title=title, lead=lead, sections=sections)
+    return write_file(path, page.encode(errors="replace"))
 
 
 def render_part(name: str, **values: Any) -> Markup:
@@ -129,7 +105,13 @@ def plot(png: bytes, alt: str, caption: str) -> Markup:
 
 
 def gallery(pictures: Sequence[Picture]) -> Markup:
-    """Pictures, embedded as JPEG."""
+    """Pictures, embedded as JPEG.
+
+    Raises
+    ------
+    ValueError
+        If an image has another shape or dtype.
+    """
     shown = []
     for picture in pictures:
         height, width = picture.image.shape[:2]

@@ -31,7 +31,7 @@ def format_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     table = [[cell.replace("|", "\\|") for cell in row] for row in (header, *rows)]
     columns = []
     for index, cells in enumerate(zip(*table, strict=True)):
-        width = max(map(len, cells))
+        width = max(2, *map(len, cells))
         if index == 0:
             column = [cell.ljust(width) for cell in (cells[0], "-" * width, *cells[1:])]
         else:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
-from typing import Any, Literal
+from typing import Any
 
 log = logging.getLogger(__name__)
 
@@ -20,8 +20,8 @@ class BrokenSamples:
         File of a sample by its index.
     max_share : float
         Largest share of the samples that may be unreadable, in [0, 1].
-    kind : {"image", "video"}
-        What the files are, for the messages.
+    kind : str
+        What the files are, e.g. "image", for the messages.
 
     Attributes
     ----------
@@ -34,7 +34,7 @@ class BrokenSamples:
         dataset_size: int,
         name_of: Callable[[int], str],
         max_share: float,
-        kind: Literal["image", "video"],
+        kind: str,
     ) -> None:
         self.dataset_size = dataset_size
         self.name_of = name_of

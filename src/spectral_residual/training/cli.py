@@ -1,16 +1,33 @@
-"""What the command lines of all tasks share: Lightning's, with this package's defaults."""
+"""Lightning's command line for any task, with this package's defaults."""
 
 from __future__ import annotations
 
+import json
+import logging
+import signal
 import warnings
-from typing import Any, TypeVar
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, ClassVar
 
 import lightning
 import torch
 from lightning.pytorch.callbacks import LearningRateMonitor, ModelCheckpoint
-from lightning.pytorch.cli import LightningCLI
+from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 
-CLI = TypeVar("CLI", bound=LightningCLI)
+from ..blocks import BLOCKS, VIDEO_BLOCKS, option_names
+from ..commands import HelpFormatter
+from .callbacks import LastCheckpoint, find_checkpoint
+from .checkpoint import read_file
+from .data_module import DataModule
+from .speed import measure_speed
+from .task import Task
+
+log = logging.getLogger(__name__)
+
+Command = Callable[[list[str]], int]
 
 _HARMLESS_WARNINGS = (
     "LightningCLI's args parameter",
@@ -30,54 +47,151 @@ def prepare() -> None:
     torch.set_float32_matmul_precision("high")
 
 
-def build_cli(
-    cli: type[CLI],
-    task: type[lightning.LightningModule],
-    data: type[lightning.LightningDataModule],
-    arguments: list[str],
-    *,
-    name: str,
-    monitor: str,
-    run: bool,
-) -> CLI:
-    """Parse arguments, build trainer, model and data, and run the subcommand if asked to.
+class TaskCLI(LightningCLI):
+    """Lightning's command line for a task and its data; to be derived from.
 
-    Parameters
+    Attributes
     ----------
-    cli, task, data : type
-        The command line and what it builds.
-    arguments : list of str
-        Subcommand (if `run`) and its options.
-    name : str
-        Name of the task, as in ``srl pose``; logs go to ``runs/<name>``.
+    task, data : type
+        What is built; class attributes, as all of these.
     monitor : str
         Logged metric whose highest value marks the best checkpoint.
-    run : bool
-        False only builds ``trainer``, ``model`` and ``datamodule`` of the result.
+    links : mapping
+        Options of the model by those of the data that they are taken from.
+    made : mapping
+        The same for what the data know only when they are built.
     """
-    prepare()
-    options: dict[str, Any] = {} if run else {"parser_kwargs": {"prog": f"srl {name}"}}
-    return cli(
-        task,
-        data,
-        trainer_defaults={
-            "callbacks": default_callbacks(monitor),
-            "default_root_dir": f"runs/{name}",
-        },
-        save_config_kwargs={"overwrite": True},
-        seed_everything_default=0,
-        args=arguments,
-        run=run,
-        **options,
-    )
+
+    task: ClassVar[type[Task]]
+    data: ClassVar[type[DataModule]]
+    monitor: ClassVar[str]
+    links: ClassVar[dict[str, str]] = {}
+    made: ClassVar[dict[str, str]] = {}
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """Link what the model takes from the data, and list the options of blocks."""
+        for source, target in self.links.items():
+            parser.link_arguments(f"data.{source}", f"model.{target}")
+        for source, target in self.made.items():
+            parser.link_arguments(f"data.{source}", f"model.{target}", apply_on="instantiate")
+        parser.epilog = _block_help()
+
+    def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
+        """Parse, find the checkpoint that ``--ckpt_path last`` or ``best`` means, and read it."""
+        super().parse_arguments(parser, args)
+        subcommand: str | None = self.config.get("subcommand")
+        config: Any = self.config[subcommand] if subcommand else None
+        wanted = config.get("ckpt_path") if config else None
+        if not wanted:
+            return
+        if wanted not in ("last", "best"):
+            read_file(wanted)
+            return
+        folder = Path(config.trainer.default_root_dir)
+        found = find_checkpoint(wanted, folder)
+        if found is not None:
+            log.info("checkpoint: %s", found)
+        elif subcommand == "fit":
+            log.warning(
+                "NOTHING TO RESUME FROM: no %s.ckpt below %s; training starts from the beginning",
+                wanted,
+                folder,
+            )
+        else:
+            raise FileNotFoundError(f"--ckpt_path {wanted}: no {wanted}.ckpt below {folder}")
+        config.ckpt_path = None if found is None else str(found)
+
+    @classmethod
+    def build(cls, arguments: list[str], run: bool = True) -> TaskCLI:
+        """Parse arguments, build trainer, model and data, and run the subcommand if asked to.
+
+        Parameters
+        ----------
+        arguments : list of str
+            Subcommand (if `run`) and its options.
+        run : bool
+            False only builds ``trainer``, ``model`` and ``datamodule`` of the result.
+        """
+        prepare()
+        name = cls.task.name
+        parser_options: dict[str, Any] = {"formatter_class": HelpFormatter}
+        if not run:
+            parser_options["prog"] = f"srl {name}"
+        try:
+            return cls(
+                cls.task,
+                cls.data,
+                trainer_defaults={
+                    "callbacks": default_callbacks(cls.monitor),
+                    "default_root_dir": f"runs/{name}",
+                },
+                save_config_kwargs={"overwrite": True},
+                seed_everything_default=0,
+                args=arguments,
+                run=run,
+                parser_kwargs=parser_options,
+            )
+        except SIGTERMException:
+            raise SystemExit(128 + signal.SIGTERM) from None
+
+    @classmethod
+    def command(cls, subcommand: str) -> Command:
+        """The command ``srl <name> <subcommand>``: a function of its options."""
+
+        def run(arguments: list[str]) -> int:
+            cls.build([subcommand, *arguments])
+            return 0
+
+        return run
+
+    @classmethod
+    def speed(cls, *, rounds: int = 5, steps: int = 12, json_: bool = False, **config: Any) -> int:
+        """Samples per second of the loader, the training step on a batch in memory, and training.
+
+        All other options, --config first of all, are those of ``fit``.
+
+        Parameters
+        ----------
+        rounds : int
+            Rounds.
+        steps : int
+            Batches per round.
+        json_ : bool
+            Print one JSON object.
+        """
+        if rounds < 1 or steps < 1:
+            raise ValueError(f"--rounds and --steps must be positive, got {rounds}, {steps}")
+        report = measure_speed(cls.build(config["rest"], run=False), rounds=rounds, steps=steps)
+        if json_:
+            print(json.dumps(asdict(report)))
+            return 0
+        unit = cls.task.unit
+        print(f"loader alone            {report.loader:8.1f} {unit}/s")
+        print(f"step, batch in memory   {report.step:8.1f} {unit}/s")
+        print(f"training with loader    {report.training:8.1f} {unit}/s")
+        print(f"training / step         {report.ratio:8.3f}")
+        return 0
 
 
 def default_callbacks(monitor: str) -> list[lightning.Callback]:
     """Checkpoints of the last and of the best epoch by a metric, and the rate's curve."""
     return [
         ModelCheckpoint(
-            monitor=monitor, mode="max", save_last=True, filename="best",
-            auto_insert_metric_name=False,
+            monitor=monitor, mode="max", filename="best", auto_insert_metric_name=False
         ),
+        LastCheckpoint(),
         LearningRateMonitor(logging_interval="epoch"),
-    ]  # fmt: skip
+    ]
+
+
+def _block_help() -> str:
+    """The options of every block, for the end of a help text."""
+    sharing: dict[tuple[bool, str], list[str]] = {}
+    for video, blocks in ((False, BLOCKS), (True, VIDEO_BLOCKS)):
+        for name in blocks:
+            options = ", ".join(option_names(name, video=video)) or "none"
+            sharing.setdefault((video, options), []).append(name)
+    lines = ["Options of blocks, for model.network.block_options:"]
+    for (video, options), names in sharing.items():
+        lines.append(f"  {', '.join(names)}{' for videos' if video else ''}: {options}")
+    return "\n".join(lines)

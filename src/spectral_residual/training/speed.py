@@ -6,12 +6,10 @@ the training step on one batch already in memory, and training with the loader.
 
 from __future__ import annotations
 
-import argparse
-import json
 import statistics
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -22,7 +20,6 @@ from torch import Tensor
 from .optim import build_optimizer
 
 Batch = dict[str, Tensor]
-Loss = Callable[[Any, Batch], Tensor]
 
 
 @dataclass(frozen=True)
@@ -55,15 +52,13 @@ class SpeedReport:
     precision: str
 
 
-def measure_speed(cli: Any, loss: Loss, *, rounds: int, steps: int) -> SpeedReport:
+def measure_speed(cli: Any, *, rounds: int, steps: int) -> SpeedReport:
     """Measure the rates of a configured training.
 
     Parameters
     ----------
-    cli : LightningCLI
-        Built without running; its model has a ``network`` and ``make_optimizer``.
-    loss : callable
-        Takes the model and a batch on its device and returns the training loss.
+    cli : TaskCLI
+        Built without running.
     rounds, steps : int
         Rounds, and batches per round for each rate.
     """
@@ -78,7 +73,7 @@ def measure_speed(cli: Any, loss: Loss, *, rounds: int, steps: int) -> SpeedRepo
     def step(batch: Batch) -> None:
         batch = {name: value.to(device, non_blocking=True) for name, value in batch.items()}
         with precision.train_step_context():
-            value = loss(task, batch)
+            value = task.loss(batch)
         optimizer.zero_grad()
         value.backward()
         optimizer.step()
@@ -112,51 +107,6 @@ def measure_speed(cli: Any, loss: Loss, *, rounds: int, steps: int) -> SpeedRepo
         device=torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
         precision=str(cli.trainer.precision),
     )
-
-
-def speed_command(
-    arguments: list[str],
-    *,
-    name: str,
-    unit: str,
-    make_cli: Callable[[list[str]], Any],
-    loss: Loss,
-) -> int:
-    """Command line of ``srl <name> speed``; further options are those of ``srl <name> fit``.
-
-    Parameters
-    ----------
-    arguments : list of str
-        Options, without the command.
-    name, unit : str
-        Name of the task, and what its samples are called.
-    make_cli : callable
-        Takes options of ``srl <name> fit`` and returns the command line, not run.
-    loss : callable
-        As for `measure_speed`.
-    """
-    parser = argparse.ArgumentParser(
-        allow_abbrev=False,
-        prog=f"srl {name} speed",
-        description=f"{unit.capitalize()} per second of the loader alone, the training step on a "
-        "batch in memory, and training. All other options, --config first of all, are those of "
-        f"'srl {name} fit'.",
-    )
-    parser.add_argument("--rounds", type=int, default=5, help="rounds (default: 5)")
-    parser.add_argument("--steps", type=int, default=12, help="batches per round (default: 12)")
-    parser.add_argument("--json", action="store_true", help="print one JSON object")
-    own, rest = parser.parse_known_args(arguments)
-    if own.rounds < 1 or own.steps < 1:
-        raise ValueError(f"--rounds and --steps must be positive, got {own.rounds}, {own.steps}")
-    report = measure_speed(make_cli(rest), loss, rounds=own.rounds, steps=own.steps)
-    if own.json:
-        print(json.dumps(asdict(report)))
-        return 0
-    print(f"loader alone            {report.loader:8.1f} {unit}/s")
-    print(f"step, batch in memory   {report.step:8.1f} {unit}/s")
-    print(f"training with loader    {report.training:8.1f} {unit}/s")
-    print(f"training / step         {report.ratio:8.3f}")
-    return 0
 
 
 def _endless(loader: Any) -> Iterator[Batch]:

@@ -17,7 +17,6 @@ Frames = NDArray[np.uint8]
 Jitter = Literal["tsn", "short-side", "none"]
 
 _TSN_SCALES = (1.0, 0.875, 0.75, 0.66)
-_TSN_LARGEST_GAP = 1
 _TSN_SNAP = 3
 _SHORT_SIDE_PER_INPUT = 256 / 224
 
@@ -154,13 +153,10 @@ def test_crops(frames: Frames, input_size: tuple[int, int], short_side: int, cro
         raise ValueError(f"crops: got {crops}, expected 1 or 3")
     size = _scaled_size(frames.shape[1:3], short_side)
     free = (size[0] - input_size[0], size[1] - input_size[1])
-    long_axis = 0 if size[0] > size[1] else 1
     corners = []
-    for place in [1] if crops == 1 else [0, 1, 2]:
-        corner = [free[0] // 2, free[1] // 2]
-        if place != 1:
-            corner[long_axis] = free[long_axis] * place // 2
-        corners.append(corner)
+    for place in [1] if crops == 1 else [0, 1, 2]:  # in halves of the free space
+        y, x = (place, 1) if size[0] > size[1] else (1, place)
+        corners.append((free[0] * y // 2, free[1] * x // 2))
     result = np.empty((crops, len(frames), *input_size, 3), dtype=np.uint8)
     for number, frame in enumerate(frames):
         scaled = _resize(frame, size)
@@ -191,14 +187,9 @@ def _tsn_crop_size(
     short_side: int, input_size: tuple[int, int], rng: np.random.Generator
 ) -> tuple[int, int]:
     """Draw one of the crop sizes (h, w); a side that is nearly the input's becomes the input's."""
-    pairs = [
-        (i, j)
-        for i in range(len(_TSN_SCALES))
-        for j in range(len(_TSN_SCALES))
-        if abs(i - j) <= _TSN_LARGEST_GAP
-    ]
-    scales = pairs[rng.integers(len(pairs))]
-    sides = [int(short_side * _TSN_SCALES[i]) for i in scales]
+    scales = list(enumerate(_TSN_SCALES))
+    pairs = [(a, b) for i, a in scales for j, b in scales if abs(i - j) <= 1]
+    sides = [int(short_side * scale) for scale in pairs[rng.integers(len(pairs))]]
     height, width = (
         full if abs(side - full) < _TSN_SNAP else side
         for side, full in zip(sides, input_size, strict=True)

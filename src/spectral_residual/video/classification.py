@@ -57,34 +57,8 @@ def label_ranks(scores: Tensor, labels: Tensor) -> Tensor:
     return ranks.masked_fill(scores.isnan().any(dim=1), scores.shape[1])
 
 
-def top_k_accuracy(scores: Tensor, labels: Tensor, k: int) -> Tensor:
-    """Share of samples whose true class is among the k best.
-
-    Parameters
-    ----------
-    scores, labels : Tensor
-        As for `label_ranks`.
-    k : int
-        Positive. With k classes or fewer every sample without NaN is right: the result is 1.
-
-    Returns
-    -------
-    Tensor
-        () float64 in [0, 1]; NaN without samples.
-    """
-    if k < 1:
-        raise ValueError(f"k: got {k}, expected a positive number")
-    limit = min(k, scores.shape[1])
-    return (label_ranks(scores, labels) < limit).double().mean()
-
-
 def class_accuracy(scores: Tensor, labels: Tensor) -> Tensor:
-    """Top-1 accuracy among the samples of each class.
-
-    Parameters
-    ----------
-    scores, labels : Tensor
-        As for `label_ranks`.
+    """Top-1 accuracy among the samples of each class; `label_ranks` says what it takes.
 
     Returns
     -------
@@ -97,12 +71,9 @@ def class_accuracy(scores: Tensor, labels: Tensor) -> Tensor:
 
 
 def confusion_matrix(scores: Tensor, labels: Tensor) -> Tensor:
-    """Count samples by true and by guessed class; those with a NaN are left out.
+    """Count samples by true and by guessed class; `label_ranks` says what it takes.
 
-    Parameters
-    ----------
-    scores, labels : Tensor
-        As for `label_ranks`.
+    Samples with a NaN are left out.
 
     Returns
     -------
@@ -115,9 +86,7 @@ def confusion_matrix(scores: Tensor, labels: Tensor) -> Tensor:
     return multiclass_confusion_matrix(guesses, labels[known], scores.shape[1])
 
 
-def pair_accuracy(
-    scores: Tensor, labels: Tensor, pairs: Sequence[tuple[int, int]]
-) -> dict[str, Tensor]:
+def pair_accuracy(scores: Tensor, labels: Tensor, pairs: Sequence[tuple[int, int]]) -> Tensor:
     """Tell two classes apart: only the scores of these two are compared.
 
     With pairs that differ in the direction of time alone this measures whether a model sees that
@@ -133,9 +102,9 @@ def pair_accuracy(
 
     Returns
     -------
-    dict of Tensor
-        ``"accuracy"``, (): share of right decisions over the samples of all pairs;
-        ``"per_pair"``, (pairs,): for each pair. float64 in [0, 1], NaN without samples.
+    Tensor
+        () float64 in [0, 1]: share of right decisions over the samples of all pairs; NaN without
+        samples.
 
     Raises
     ------
@@ -158,10 +127,7 @@ def pair_accuracy(
         difference = sign * (scores[members, first] - scores[members, second])
         decision = (difference > 0).double() + 0.5 * (difference == 0)
         decisions.append(decision.masked_fill(scores[members].isnan().any(dim=1), 0.0))
-    return {
-        "accuracy": torch.cat(decisions).mean(),
-        "per_pair": torch.stack([decision.mean() for decision in decisions]),
-    }
+    return torch.cat(decisions).mean()
 
 
 def classification_metrics(
@@ -179,16 +145,19 @@ def classification_metrics(
     Returns
     -------
     dict of str to float
-        ``top1``, ``top5``, ``mean_class`` (mean of `class_accuracy` over the classes that have
-        samples) and, if there are pairs, ``direction``; in [0, 1], NaN without samples.
+        ``top1`` and ``top5``, shares of the samples whose true class is the best or among the
+        five best (with five classes or fewer every sample without NaN); ``mean_class``, mean of
+        `class_accuracy` over the classes that have samples; and, if there are pairs,
+        ``direction``, their `pair_accuracy`. In [0, 1], NaN without samples.
     """
+    ranks = label_ranks(scores, labels)
     metrics = {
-        "top1": float(top_k_accuracy(scores, labels, 1)),
-        "top5": float(top_k_accuracy(scores, labels, 5)),
+        "top1": float((ranks == 0).double().mean()),
+        "top5": float((ranks < min(5, scores.shape[1])).double().mean()),
         "mean_class": float(class_accuracy(scores, labels).nanmean()),
     }
     if pairs:
-        metrics["direction"] = float(pair_accuracy(scores, labels, pairs)["accuracy"])
+        metrics["direction"] = float(pair_accuracy(scores, labels, pairs))
     return metrics
 
 

@@ -1,72 +1,41 @@
-"""``srl video fit | validate | test | predict | score``."""
+"""``srl video fit | validate | test | predict | score | speed``."""
 
 from __future__ import annotations
 
-import argparse
 import json
+from pathlib import Path
+from typing import ClassVar
 
-from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
-
-from ..training.cli import build_cli, prepare
+from ..commands import run_function
+from ..training.cli import TaskCLI, prepare
 from .data_module import VideoDataModule
-from .output import print_evaluation
 from .predict import predict_files
-from .results import read_scores
+from .results import print_evaluation, read_scores
 from .task import VideoTask
 
 _OPTIONS_WITHOUT_VALUE = ("-h", "--help", "--print_config")
 
 
-class VideoCLI(LightningCLI):
-    """LightningCLI for `VideoTask` and `VideoDataModule`.
+class VideoCLI(TaskCLI):
+    """Lightning's command line for video classifiers: clips and classes come from the data."""
 
-    Frames, input size and classes of the model come from the data.
-    """
+    task = VideoTask
+    data = VideoDataModule
+    monitor = "val/top1"
+    links: ClassVar = {"clip.frames": "clip_frames", "input_size": "input_size"}
+    made: ClassVar = {"class_names": "class_names"}
 
-    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        """Link what the model takes from the data."""
-        parser.link_arguments("data.clip.frames", "model.clip_frames")
-        parser.link_arguments("data.input_size", "model.input_size")
-        parser.link_arguments("data.class_names", "model.class_names", apply_on="instantiate")
-
-
-def video_cli(arguments: list[str], run: bool = True) -> VideoCLI:
-    """Parse arguments, build trainer, model and data, and run the subcommand if asked to.
-
-    Parameters
-    ----------
-    arguments : list of str
-        Subcommand (if `run`) and its options; ``--ckpt`` stands for ``--ckpt_path``.
-    run : bool
-        False only builds ``cli.trainer``, ``cli.model`` and ``cli.datamodule``.
-    """
-    return build_cli(
-        VideoCLI,
-        VideoTask,
-        VideoDataModule,
-        [_full_name(argument) for argument in arguments],
-        name="video",
-        monitor="val/top1",
-        run=run,
-    )
+    @classmethod
+    def build(cls, arguments: list[str], run: bool = True) -> TaskCLI:
+        """As for all tasks; ``--ckpt`` stands for ``--ckpt_path``."""
+        return super().build([_full_name(argument) for argument in arguments], run)
 
 
-def fit(arguments: list[str]) -> int:
-    """Command ``srl video fit``."""
-    video_cli(["fit", *arguments])
-    return 0
-
-
-def validate(arguments: list[str]) -> int:
-    """Command ``srl video validate``."""
-    video_cli(["validate", *arguments])
-    return 0
-
-
-def test(arguments: list[str]) -> int:
-    """Command ``srl video test``."""
-    video_cli(["test", *arguments])
-    return 0
+video_cli = VideoCLI.build
+fit = VideoCLI.command("fit")
+validate = VideoCLI.command("validate")
+test = VideoCLI.command("test")
+speed = VideoCLI.speed
 
 
 def predict(arguments: list[str]) -> int:
@@ -80,46 +49,53 @@ def predict(arguments: list[str]) -> int:
         more = ["--data.predict", json.dumps(files)] if files else []
         video_cli(["predict", *options, *more])
         return 0
-    parser = argparse.ArgumentParser(
-        allow_abbrev=False,
-        prog="srl video predict",
-        description="Print the five best classes of each video, and write them as JSON and as "
-        "pictures of the sampled frames. Everything needed is in the checkpoint. With --config "
-        "the options are those of 'srl video fit'; without files it then predicts on the test "
-        "split.",
-    )
-    parser.add_argument("--ckpt", "--ckpt_path", required=True, help="checkpoint of a video model")
-    parser.add_argument(
-        "--output", default="runs/video/predictions",
-        help="folder to write to (default: runs/video/predictions)",
-    )  # fmt: skip
-    parser.add_argument("files", nargs="+", metavar="VIDEO", help="video files")
-    own = parser.parse_args([*options, "--", *files])
+    options = [option.replace("--ckpt_path", "--ckpt", 1) for option in options]
+    return run_function(_predict, [*options, "--", *files], "srl video predict")
+
+
+def _predict(files: list[str], *, ckpt: str, output: str = "runs/video/predictions") -> None:
+    """Print the five best classes of each video.
+
+    They are also written as JSON and as pictures of the sampled frames. Everything needed is in
+    the checkpoint. With --config the options are those of 'srl video fit'; without files it then
+    predicts on the test split.
+
+    Parameters
+    ----------
+    files : list of str
+        Video files.
+    ckpt : str
+        Checkpoint of a video model.
+    output : str
+        Folder to write to.
+    """
     prepare()
-    predict_files(own.ckpt, own.files, own.output)
-    return 0
+    predict_files(ckpt, files, output)
 
 
-def score(arguments: list[str]) -> int:
-    """Command ``srl video score``: the table again, from a scores file."""
-    parser = argparse.ArgumentParser(
-        allow_abbrev=False,
-        prog="srl video score",
-        description="Print the table of a scores file of 'srl video validate' or 'srl video "
-        "test' again, without decoding a video.",
-    )
-    parser.add_argument("file", help="scores_val.npz or scores_test.npz")
-    parser.add_argument("--clips", type=int, help="average the first clips only (default: all)")
-    parser.add_argument(
-        "--pair", nargs=2, action="append", default=[], metavar="CLASS",
-        help="two classes that differ in the direction of time; may be repeated",
-    )  # fmt: skip
-    own = parser.parse_args(arguments)
-    scores = read_scores(own.file)
-    if own.clips is not None:
-        scores = scores.first_clips(own.clips)
-    print_evaluation(scores, scores.metrics([(first, second) for first, second in own.pair]))
-    return 0
+def score(
+    file: Path,
+    *,
+    clips: int | None = None,
+    pair: list[tuple[str, str]] = [],  # noqa: B006
+) -> None:
+    """Print the table of a scores file of 'srl video validate' or 'srl video test' again.
+
+    No video is decoded.
+
+    Parameters
+    ----------
+    file : Path
+        scores_val.npz or scores_test.npz.
+    clips : int
+        Average the first clips only (default: all).
+    pair : list of (str, str)
+        Two classes that differ in the direction of time; may be repeated.
+    """
+    scores = read_scores(file)
+    if clips is not None:
+        scores = scores.first_clips(clips)
+    print_evaluation(scores, scores.metrics([(first, second) for first, second in pair]))
 
 
 def split_files(arguments: list[str]) -> tuple[list[str], list[str]]:

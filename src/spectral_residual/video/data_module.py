@@ -6,16 +6,11 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
-import cv2
-import lightning
-import torch
-from torch.utils.data import DataLoader
-
-from ..training.sampler import EpochSampler
+from ..training.data_module import DataModule, Loading
 from .augment import VideoAugment
-from .dataset import ClipDataset, OnBroken, Sample
+from .dataset import ClipDataset, OnBroken
 from .sampling import Clip, Views
 from .sources import VideoItem, VideoSource, read_classes, read_source
 
@@ -23,8 +18,8 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class VideoLoading:
-    """How samples are loaded.
+class VideoLoading(Loading):
+    """How samples are loaded; `Loading`, and what videos need.
 
     Attributes
     ----------
@@ -44,25 +39,18 @@ class VideoLoading:
     """
 
     batch_size: int = 16
-    workers: int = 2
-    max_broken_share: float = 0.05
     eval_batch_size: int = 1
     cache: str | None = None
 
     def __post_init__(self) -> None:
-        if min(self.batch_size, self.eval_batch_size) < 1 or self.workers < 0:
+        super().__post_init__()
+        if self.eval_batch_size < 1:
             raise ValueError(
-                "data.loading: expected batch_size >= 1, eval_batch_size >= 1 and workers >= 0, "
-                f"got {self}"
-            )
-        if not 0 <= self.max_broken_share <= 1:
-            raise ValueError(
-                "data.loading.max_broken_share: expected a share in [0, 1], got "
-                f"{self.max_broken_share}"
+                f"data.loading.eval_batch_size: expected at least 1, got {self.eval_batch_size}"
             )
 
 
-class VideoDataModule(lightning.LightningDataModule):
+class VideoDataModule(DataModule):
     """Labelled videos: folders of classes, Kinetics' csv files, or lists of paths and labels.
 
     Parameters
@@ -106,6 +94,9 @@ class VideoDataModule(lightning.LightningDataModule):
         Those of the current stage, by "train", "val", "test" and "predict".
     """
 
+    unit = "videos"
+    file_kind = "video"
+
     def __init__(
         self,
         root: str,
@@ -124,10 +115,9 @@ class VideoDataModule(lightning.LightningDataModule):
         on_broken: Literal["error", "count"] = "error",
         seed: int = 0,
     ) -> None:
-        super().__init__()
-        self.root = Path(root)
-        if not self.root.is_dir():
-            raise FileNotFoundError(f"data.root: no folder {self.root}")
+        super().__init__(root, loading, seed)
+        self.eval_batch_size = loading.eval_batch_size
+        self._cache = None if loading.cache is None else self.root / loading.cache
         self.sources = {"train": train, "val": val, "test": test or val}
         self.predict_files = predict
         self.clip = clip
@@ -136,10 +126,7 @@ class VideoDataModule(lightning.LightningDataModule):
         self.augment = augment
         self.views = views
         self.val_views = val_views
-        self.loading = loading
         self.on_broken = on_broken
-        self.seed = seed
-        self.datasets: dict[str, ClipDataset] = {}
         self._train_items: list[VideoItem] | None = None
         if classes is not None:
             self.class_names = read_classes(self.root / classes)
@@ -171,36 +158,14 @@ class VideoDataModule(lightning.LightningDataModule):
         if stage == "predict":
             self._add("predict", self._predicted_items(), "report", views=self.views)
 
-    def train_dataloader(self) -> DataLoader[Sample]:
-        """Shuffled, augmented clips; the last incomplete batch is dropped."""
-        processes = self.trainer.world_size if self.trainer else 1
-        rank = self.trainer.global_rank if self.trainer else 0
-        dataset, batch_size = self.datasets["train"], self.loading.batch_size
-        if len(dataset) < processes * batch_size:
-            raise ValueError(
-                f"data.loading.batch_size: {batch_size} on {processes} process(es) is more than "
-                f"the {len(dataset)} training videos of {self.root / self.sources['train'].source}"
-            )
-        sampler = EpochSampler(
-            dataset, processes, rank, shuffle=True, seed=self.seed, drop_last=True
-        )
-        if self.trainer:
-            # When resuming, loader processes get their first samples before Lightning does this.
-            progress = self.trainer.fit_loop.epoch_progress.current
-            sampler.set_epoch(progress.processed)  # type: ignore[attr-defined]
-        return self._loader(dataset, batch_size, sampler=sampler, drop_last=True)
+    def sample_name(self, index: int) -> str:
+        """File of a training video."""
+        return str(self.datasets["train"].items[index].path)
 
-    def val_dataloader(self) -> DataLoader[Sample]:
-        """Validation videos in order."""
-        return self._loader(self.datasets["val"], self.loading.eval_batch_size)
-
-    def test_dataloader(self) -> DataLoader[Sample]:
-        """Test videos in order."""
-        return self._loader(self.datasets["test"], self.loading.eval_batch_size)
-
-    def predict_dataloader(self) -> DataLoader[Sample]:
-        """Videos to predict on, in order."""
-        return self._loader(self.datasets["predict"], self.loading.eval_batch_size)
+    @property
+    def train_source(self) -> Path:
+        """Folder or list of the training videos."""
+        return self.root / self.sources["train"].source
 
     def _items(self, split: str) -> list[VideoItem]:
         return read_source(self.sources[split], self.root, self.class_names)[0]
@@ -243,21 +208,5 @@ class VideoDataModule(lightning.LightningDataModule):
             views=views,
             seed=self.seed,
             on_broken=on_broken,
-            cache=None if self.loading.cache is None else self.root / self.loading.cache,
+            cache=self._cache,
         )
-
-    def _loader(self, dataset: ClipDataset, batch_size: int, **options: Any) -> DataLoader[Sample]:
-        workers = self.loading.workers
-        return DataLoader(
-            dataset,
-            batch_size=batch_size,
-            num_workers=workers,
-            persistent_workers=workers > 0,
-            worker_init_fn=_single_threaded,
-            pin_memory=torch.cuda.is_available(),
-            **options,
-        )
-
-
-def _single_threaded(worker: int) -> None:
-    cv2.setNumThreads(0)

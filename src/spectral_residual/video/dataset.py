@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -10,10 +12,10 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-from .augment import Frames, VideoAugment, test_crops, train_clip
-from .cache import CachedReader
-from .reader import VideoError, VideoReader
-from .sampling import Clip, Views, train_indices, view_indices
+from ..report.files import replacing
+from .augment import VideoAugment, test_crops, train_clip
+from .reader import Frames, Indices, VideoError, VideoReader, check_indices
+from .sampling import Clip, Views, view_indices
 from .sources import VideoItem
 
 Sample = dict[str, Any]
@@ -21,8 +23,10 @@ Sample = dict[str, Any]
 OnBroken = Literal["raise", "replace", "report"]
 
 _REPLACEMENT_TRIES = 20
+_TRAINING_VIEW = Views(clips=1, placing="random")
 
 
+@dataclass(eq=False, repr=False)
 class ClipDataset(Dataset[Sample]):
     """Clips of fixed length and size: one at random for training, several views for evaluation.
 
@@ -49,7 +53,9 @@ class ClipDataset(Dataset[Sample]):
         What an unreadable video does: raise `VideoError`; be replaced by another random one, with
         ``broken`` naming it; or yield black frames with ``broken`` set.
     cache : path, optional
-        Folder where each video is kept decoded; the samples are the same as without.
+        Folder where each video is kept decoded, in num_frames * H * W * 3 bytes; made if it is
+        not there. The samples are the same as without. A video that changes is decoded again;
+        nothing is ever deleted.
 
     Notes
     -----
@@ -58,34 +64,25 @@ class ClipDataset(Dataset[Sample]):
     -1 if unknown; ``index`` int64; ``broken`` int64, the index of an unreadable video or -1.
     """
 
-    def __init__(
-        self,
-        items: Sequence[VideoItem],
-        clip: Clip,
-        input_size: tuple[int, int],
-        augment: VideoAugment | None = None,
-        *,
-        short_side: int = 256,
-        views: Views = Views(),
-        seed: int = 0,
-        on_broken: OnBroken = "raise",
-        cache: str | Path | None = None,
-    ) -> None:
-        if augment is not None:
-            augment.check_input_size(input_size)
-        elif short_side < max(input_size):
+    items: Sequence[VideoItem]
+    clip: Clip
+    input_size: tuple[int, int]
+    augment: VideoAugment | None = None
+    _: KW_ONLY
+    short_side: int = 256
+    views: Views = Views()
+    seed: int = 0
+    on_broken: OnBroken = "raise"
+    cache: str | Path | None = None
+
+    def __post_init__(self) -> None:
+        if self.augment is not None:
+            self.augment.check_input_size(self.input_size)
+        elif self.short_side < max(self.input_size):
             raise ValueError(
-                f"short_side: got {short_side}, expected at least the input size {input_size}"
+                f"short_side: got {self.short_side}, expected at least the input size "
+                f"{self.input_size}"
             )
-        self.items = items
-        self.clip = clip
-        self.input_size = input_size
-        self.augment = augment
-        self.short_side = short_side
-        self.views = views
-        self.seed = seed
-        self.on_broken = on_broken
-        self.cache = cache
 
     def __len__(self) -> int:
         return len(self.items)
@@ -113,13 +110,13 @@ class ClipDataset(Dataset[Sample]):
 
     def _read(self, index: int, rng: np.random.Generator) -> Frames:
         path = self.items[index].path
-        with VideoReader(path) if self.cache is None else CachedReader(path, self.cache) as reader:
+        with VideoReader(path) if self.cache is None else _CachedReader(path, self.cache) as reader:
             if self.augment is not None:
-                frames = reader.read(train_indices(self.clip, reader.num_frames, rng))
-                return train_clip(frames, self.input_size, self.augment, rng)
+                indices = view_indices(self.clip, _TRAINING_VIEW, reader.num_frames, rng)
+                return train_clip(reader.read(indices[0]), self.input_size, self.augment, rng)
             return self._read_views(reader, rng)
 
-    def _read_views(self, reader: VideoReader | CachedReader, rng: np.random.Generator) -> Frames:
+    def _read_views(self, reader: VideoReader | _CachedReader, rng: np.random.Generator) -> Frames:
         """All views of a video; each frame is read and cropped once, whole ones are not kept."""
         indices = view_indices(self.clip, self.views, reader.num_frames, rng)
         distinct, places = np.unique(indices, return_inverse=True)
@@ -143,3 +140,54 @@ class ClipDataset(Dataset[Sample]):
             "index": torch.tensor(index),
             "broken": torch.tensor(broken),
         }
+
+
+class _CachedReader:
+    """`VideoReader` on a file of decoded frames, which is written when it is first asked for."""
+
+    def __init__(self, path: str | Path, folder: str | Path) -> None:
+        self.path = Path(path)
+        file = Path(folder) / _cache_name(self.path)
+        if not file.is_file():
+            _write_frames(self.path, file)
+        self._frames: Frames = np.load(file, mmap_mode="r")
+        self.num_frames = len(self._frames)
+
+    def __enter__(self) -> _CachedReader:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        del self._frames
+
+    def read(self, indices: Indices) -> Frames:
+        """Frames of given numbers; see `VideoReader.read`."""
+        check_indices(self.path, indices, self.num_frames)
+        return np.asarray(self._frames[np.asarray(indices)])
+
+    def frames(self, indices: Indices) -> Iterator[tuple[int, Frames]]:
+        """Frames of given numbers, one at a time; see `VideoReader.frames`."""
+        check_indices(self.path, indices, self.num_frames)
+        for index in np.unique(indices):
+            yield int(index), np.asarray(self._frames[index])
+
+
+def _cache_name(path: Path) -> str:
+    """Name of the decoded file, another one whenever the video has changed."""
+    try:
+        state = path.stat()
+    except OSError as error:
+        raise VideoError(f"{path}: {error.strerror}") from error
+    identity = f"{path.resolve()}\n{state.st_size}\n{state.st_mtime_ns}"
+    return hashlib.sha256(identity.encode()).hexdigest()[:32] + ".npy"
+
+
+def _write_frames(path: Path, file: Path) -> None:
+    """Decode a video into a NumPy file (F, H, W, 3) uint8, which appears when it is complete."""
+    with VideoReader(path) as reader, replacing(file) as temporary, temporary.open("wb") as part:
+        shape = (reader.num_frames, *reader.size, 3)
+        header = {"descr": "|u1", "fortran_order": False, "shape": shape}
+        np.lib.format.write_array_header_1_0(part, header)
+        begin = part.tell()
+        for index, frame in reader.frames(range(reader.num_frames)):
+            part.seek(begin + index * frame.size)
+            part.write(np.ascontiguousarray(frame).data)

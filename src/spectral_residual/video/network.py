@@ -1,9 +1,9 @@
-"""The network of a video model: its configuration, building it, and checkpoints."""
+"""C2D for video classification (Wang et al., CVPR 2018), with blocks inserted."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -12,22 +12,110 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from ..blocks import check_imported
-from ..training.checkpoint import check_same, read_checkpoint
+from ..blocks import VIDEO_BLOCKS, check_imported
+from ..blocks.folded import fold_time
+from ..insertion import insert_blocks
+from ..training.checkpoint import check_same, description, read_checkpoint
 from ..training.resnet import ResNetTrunk
 from .augment import normalise_video
-from .c2d import C2D, create_c2d
 from .classification import mean_probabilities
-
-CHECKPOINT_KEY = "spectral_residual_video"
 
 TRAINING_OPTIONS = ("weights", "dropout", "frozen_bn")
 """Fields of `VideoNetwork` that a trained network does not depend on."""
 
 
+class C2D(nn.Module):
+    """ResNet on every frame, halving their number on the way, and one classifier for all.
+
+    The trunk gets the frames folded into the batch, (N * T, 3, H, W), those of a video in a row.
+    After its ``layer1`` each pair of frames becomes its maximum (pooling 2x1x1 of stride 2). The
+    order of the pairs and that within a pair have no effect on the output: only an inserted block
+    can tell the direction of time.
+
+    Parameters
+    ----------
+    trunk : ResNetTrunk
+        Maps images (N, 3, H, W) to (N, trunk.channels, H / 32, W / 32).
+    num_classes : int
+        Classes to tell apart.
+    dropout : float, default 0.5
+        Share of the pooled features that is dropped in training.
+    frames : int, optional
+        Frames T of all clips, if blocks are inserted that take those in the batch for videos:
+        they would take clips of 2 T frames for two videos. By default any even number is taken.
+
+    Attributes
+    ----------
+    backbone : ResNetTrunk
+        `trunk`.
+    fc : nn.Linear
+        Classifier; weights from N(0, 0.01^2), biases 0.
+
+    Raises
+    ------
+    ValueError
+        If num_classes is not positive, dropout not in [0, 1), or frames odd.
+    """
+
+    def __init__(
+        self,
+        trunk: ResNetTrunk,
+        num_classes: int,
+        dropout: float = 0.5,
+        *,
+        frames: int | None = None,
+    ) -> None:
+        super().__init__()
+        if num_classes < 1:
+            raise ValueError(f"num_classes must be positive, got {num_classes}")
+        if not 0 <= dropout < 1:
+            raise ValueError(f"dropout must be at least 0 and below 1, got {dropout}")
+        if frames is not None:
+            check_frames(frames)
+        self.frames = frames
+        self.backbone = trunk
+        self.dropout = nn.Dropout(dropout)
+        self.fc = nn.Linear(trunk.channels, num_classes)
+        nn.init.normal_(self.fc.weight, std=0.01)
+        nn.init.zeros_(self.fc.bias)
+
+    def forward(self, videos: Tensor) -> Tensor:
+        """Score the classes.
+
+        Parameters
+        ----------
+        videos : Tensor
+            Normalised RGB clips, (N, 3, T, H, W), T even. In the memory format
+            ``channels_last_3d`` all maps of the trunk are in ``channels_last``.
+
+        Returns
+        -------
+        Tensor
+            (N, num_classes), not normalised: a softmax makes them probabilities.
+
+        Raises
+        ------
+        ValueError
+            If `videos` has another number of axes, channels or frames, or T is odd.
+        """
+        if videos.dim() != 5 or videos.shape[1] != 3:
+            raise ValueError(f"expected videos of shape (N, 3, T, H, W), got {tuple(videos.shape)}")
+        check_frames(videos.shape[2])
+        if self.frames not in (None, videos.shape[2]):
+            raise ValueError(
+                f"this network has blocks for clips of {self.frames} frames, "
+                f"got {videos.shape[2]} in shape {tuple(videos.shape)}"
+            )
+        frames = self.backbone.first_stage(fold_time(videos))
+        pairs = frames.unflatten(0, (-1, 2))
+        frames = self.backbone.later_stages(torch.maximum(pairs[:, 0], pairs[:, 1]))
+        features = frames.unflatten(0, (-1, videos.shape[2] // 2)).mean(dim=(1, 3, 4))
+        return self.fc(self.dropout(features))
+
+
 @dataclass(frozen=True)
 class VideoNetwork:
-    """The network; see `create_c2d`.
+    """Configuration of C2D, with a block at any named places.
 
     Attributes
     ----------
@@ -38,11 +126,13 @@ class VideoNetwork:
     dropout : float
         Share of the pooled features that training sets to zero.
     block : str or None
-        Block to insert, e.g. ``srl``.
+        Block to insert, a name for `create_block`, e.g. ``srl``. Blocks for images alone, such as
+        ``rcca``, act on every frame by itself.
     block_after : list of str
-        Modules to insert it after; by default each residual block of res3 and res4 of ResNet-18.
+        Modules to insert it after; by default the paper's four places in ResNet-18: each residual
+        block of res3 and res4.
     block_options : dict
-        Options of the block.
+        Options of the block, e.g. ``{"reduction": 4}``; they are listed at the end of the help.
     frozen_bn : bool
         Keep the running statistics of the trunk's batch normalisations, for a trained trunk and
         few clips per process; scale and shift are still learnt, and blocks are not affected.
@@ -63,35 +153,48 @@ class VideoNetwork:
     block_options: dict[str, Any] = field(default_factory=dict)
     frozen_bn: bool = False
 
+    def build(self, num_classes: int, frames: int, input_size: tuple[int, int]) -> C2D:
+        """Build the network.
 
-def build_video_network(
-    config: VideoNetwork, *, num_classes: int, frames: int, input_size: tuple[int, int]
-) -> C2D:
-    """Build the network, laid out channels last in memory.
+        Parameters
+        ----------
+        num_classes : int
+            Classes to score.
+        frames : int
+            Frames T of a clip, even; blocks up to ``backbone.layer1`` get T, later ones T / 2.
+            With blocks for videos no other number is taken.
+        input_size : (int, int)
+            Height and width (H, W) of a clip; blocks get their weights for it.
 
-    Parameters
-    ----------
-    config : VideoNetwork
-        Trunk and blocks.
-    num_classes : int
-        Classes to score.
-    frames : int
-        Frames T of a clip.
-    input_size : (int, int)
-        Height and width (H, W) of a clip.
-    """
-    model = create_c2d(
-        backbone=config.backbone,
-        weights=config.weights,
-        num_classes=num_classes,
-        frames=frames,
-        input_size=input_size,
-        dropout=config.dropout,
-        block=config.block,
-        block_after=config.block_after,
-        block_options=config.block_options,
-    )
-    return model.to(memory_format=torch.channels_last)
+        Raises
+        ------
+        ValueError
+            If a name is unknown (the nearest is suggested), T is odd, a size is not positive, or
+            options are given without a block.
+        """
+        check_frames(frames)
+        if any(n < 1 for n in input_size):
+            raise ValueError(f"input_size must be two positive integers (H, W), got {input_size}")
+        if self.block is None and self.block_options:
+            raise ValueError(f"block_options {self.block_options} are given, but no block")
+        over_frames = self.block in VIDEO_BLOCKS
+        trunk = ResNetTrunk(self.backbone, self.weights)
+        model = C2D(trunk, num_classes, self.dropout, frames=frames if over_frames else None)
+        if self.block is not None:
+            insert_blocks(
+                model, after=self.block_after, block=self.block,
+                input_size=(3, frames, *input_size), options=self.block_options,
+                folded_time=over_frames,
+            )  # fmt: skip
+        return model
+
+
+def check_frames(frames: int) -> None:
+    """Raise ValueError unless the number of frames is positive and even."""
+    if frames < 2 or frames % 2:
+        raise ValueError(
+            f"the number of frames must be even, since pairs of them are pooled, got {frames}"
+        )
 
 
 def trunk_normalisations(model: C2D, backbone: str) -> list[nn.Module]:
@@ -162,7 +265,7 @@ def _position_logits(model: C2D, clips: Tensor, window: tuple[int, int]) -> Tens
     return model.fc(pooled.flatten(2).transpose(1, 2))
 
 
-def check_same_network(checkpoint: Mapping[str, Any], expected: Mapping[str, Any]) -> None:
+def check_network(checkpoint: Mapping[str, Any], expected: Mapping[str, Any]) -> None:
     """Compare a checkpoint's classes and network with others.
 
     Parameters
@@ -178,10 +281,8 @@ def check_same_network(checkpoint: Mapping[str, Any], expected: Mapping[str, Any
         If the checkpoint is not one of a video model, or something differs; the message says
         what.
     """
-    stored = checkpoint.get(CHECKPOINT_KEY)
-    if isinstance(stored, Mapping):
-        _check_classes(stored["classes"], expected["classes"])
-    check_same(checkpoint, CHECKPOINT_KEY, expected)
+    _check_classes(description(checkpoint, "video")["classes"], expected["classes"])
+    check_same(checkpoint, "video", expected, asdict(VideoNetwork()))
 
 
 def load_video_network(path: str | Path) -> tuple[C2D, dict[str, Any]]:
@@ -195,7 +296,7 @@ def load_video_network(path: str | Path) -> tuple[C2D, dict[str, Any]]:
     Returns
     -------
     C2D
-        In evaluation mode, on the CPU.
+        In evaluation mode, on the CPU, channels last in memory.
     dict
         What the checkpoint says of it: ``network`` (arguments of `VideoNetwork`), ``classes``
         (names, in the order of the scores), ``frames``, ``input_size`` [H, W], and ``sampling``
@@ -208,17 +309,14 @@ def load_video_network(path: str | Path) -> tuple[C2D, dict[str, Any]]:
     ValueError
         If it is not a checkpoint of a video model.
     """
-    stored, weights = read_checkpoint(path, CHECKPOINT_KEY)
+    stored, weights = read_checkpoint(path, "video")
     check_imported(stored["network"].get("block"))
     height, width = stored["input_size"]
-    model = build_video_network(
-        VideoNetwork(**stored["network"]),
-        num_classes=len(stored["classes"]),
-        frames=int(stored["frames"]),
-        input_size=(int(height), int(width)),
+    model = VideoNetwork(**stored["network"]).build(
+        len(stored["classes"]), int(stored["frames"]), (int(height), int(width))
     )
     model.load_state_dict(weights)
-    return model.eval(), dict(stored)
+    return model.to(memory_format=torch.channels_last).eval(), dict(stored)
 
 
 def _check_classes(got: Sequence[str], expected: Sequence[str]) -> None:

@@ -1,20 +1,33 @@
-"""Classify video files with nothing but a checkpoint."""
+"""Classify video files with nothing but a checkpoint; the best guesses as text and pictures."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
+import cv2
 import numpy as np
 import torch
+from matplotlib.figure import Figure
 from torch.utils.data import DataLoader
 
+from ..report.figures import COLOURS, contact_sheet, render
+from ..report.files import write_file
 from .dataset import ClipDataset
 from .network import load_video_network, view_probabilities
-from .output import print_guesses, report_missing, write_predictions
-from .results import VideoScores, folder_labels
-from .sampling import Clip, Views
+from .reader import Frames, VideoReader
+from .results import VideoScores, folder_labels, report_missing
+from .sampling import Clip, Views, view_indices
 from .sources import VideoItem
+
+_GUESSES = 5
+_UNKNOWN, _WRONG, _TRUE = COLOURS[:3]
+_DPI = 100
+_FRAME_HEIGHT = 150
+_FRAMES_PER_ROW = 8
+_SHEET_WIDTH = 6.5
 
 
 def predict_files(
@@ -53,36 +66,133 @@ def predict_files(
     network, stored = load_video_network(checkpoint)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     network.to(device)
-    height, width = stored["input_size"]
-    sampling = stored["sampling"]
-    clip, views = Clip(stored["frames"], sampling["stride"]), Views(**sampling["views"])
-    dataset = ClipDataset(
-        [VideoItem(path, None) for path in paths],
-        clip,
-        (height, width),
-        short_side=sampling["short_side"],
-        views=views,
-        on_broken="report",
-    )
-    found, missing = [], []
+    dataset = _dataset(paths, stored)
+    videos, found, missing = [], [], []
     for path, batch in zip(paths, DataLoader(dataset), strict=True):
         if batch["broken"] >= 0:
             missing.append(path)
             continue
-        scores = view_probabilities(network, batch["video"].to(device), (height, width))
-        found.append((str(path), scores[0].cpu().numpy()))
+        views = batch["video"].to(device)
+        found.append(view_probabilities(network, views, dataset.input_size).cpu().numpy())
+        videos.append(str(path))
     report_missing(missing)
     if not found:
         raise ValueError(f"none of the {len(paths)} videos could be read")
-    videos = [video for video, _ in found]
     result = VideoScores(
-        scores=np.stack([scores for _, scores in found]),
+        scores=np.concatenate(found),
         labels=folder_labels(videos, np.full(len(videos), -1), stored["classes"]),
         videos=videos,
         class_names=list(stored["classes"]),
-        crops=views.crops,
+        crops=dataset.views.crops,
         missing=[str(path) for path in missing],
     )
     print_guesses(result)
-    write_predictions(Path(output), result, clip)
+    write_predictions(Path(output), result, dataset.clip)
     return result
+
+
+def print_guesses(scores: VideoScores) -> None:
+    """Print the best guesses of every video, with the true class where it is known."""
+    for video, label, guesses in _best_guesses(scores):
+        print(video if label is None else f"{video} ({label})")
+        for name, score in guesses:
+            print(f"  {100 * score:6.2f} %  {name}")
+
+
+def write_predictions(folder: Path, scores: VideoScores, clip: Clip) -> None:
+    """Write the best guesses of every video as JSON and as pictures, and say where.
+
+    Parameters
+    ----------
+    folder : Path
+        Made if it is not there; gets ``predictions.json`` and ``<number>_<name of the video>.png``
+        with the frames of the clip in the middle of each video.
+    scores : VideoScores
+        Of every view; only videos that could be read.
+    clip : Clip
+        Frames and stride of a clip.
+    """
+    entries = []
+    for number, (video, label, guesses) in enumerate(_best_guesses(scores)):
+        path = Path(video)
+        frames = _centre_frames(path, clip)
+        drawn = _prediction_figure(frames, guesses, path.name, label)
+        picture = write_file(folder / f"{number:04d}_{path.stem}.png", drawn).name
+        named = [{"class": name, "score": score} for name, score in guesses]
+        entries.append({"video": video, "label": label, "guesses": named, "picture": picture})
+    content = json.dumps({"missing": scores.missing, "videos": entries}, indent=1)
+    name = write_file(folder / "predictions.json", content + "\n").name
+    print(f"{name} and {len(entries)} pictures in {folder}")
+
+
+def _dataset(paths: Sequence[Path], stored: Mapping[str, Any]) -> ClipDataset:
+    """Views of videos as the training run of a checkpoint evaluates them."""
+    height, width = stored["input_size"]
+    sampling = stored["sampling"]
+    return ClipDataset(
+        [VideoItem(path, None) for path in paths],
+        Clip(stored["frames"], sampling["stride"]),
+        (height, width),
+        short_side=sampling["short_side"],
+        views=Views(**sampling["views"]),
+        on_broken="report",
+    )
+
+
+def _best_guesses(
+    scores: VideoScores,
+) -> Iterator[tuple[str, str | None, list[tuple[str, float]]]]:
+    """File, true class and the classes of the highest scores, the best first, of every video."""
+    names = scores.class_names
+    for video, row, truth in zip(scores.videos, scores.averaged(), scores.labels, strict=True):
+        order = np.argsort(-row, kind="stable")[:_GUESSES]
+        label = names[truth] if truth >= 0 else None
+        yield video, label, [(names[i], float(row[i])) for i in order]
+
+
+def _centre_frames(path: Path, clip: Clip) -> Frames:
+    """Frames of the clip in the middle of a video, whole, (T, H, W, 3) uint8 RGB."""
+    with VideoReader(path) as reader:
+        views = Views(clips=1, placing="centre")
+        indices = view_indices(clip, views, reader.num_frames, np.random.default_rng(0))
+        return reader.read(indices[0])
+
+
+def _prediction_figure(
+    frames: Frames, guesses: Sequence[tuple[str, float]], title: str, label: str | None
+) -> bytes:
+    """Draw a clip (T, H, W, 3) above the guesses, as in the paper's figure 5, as PNG.
+
+    The true class is green and wrong guesses are orange; without one all are blue.
+    """
+    height, width = frames.shape[1:3]
+    size = (max(1, round(width * _FRAME_HEIGHT / height)), _FRAME_HEIGHT)
+    small = [
+        np.asarray(cv2.resize(frame, size, interpolation=cv2.INTER_AREA), dtype=np.uint8)
+        for frame in frames
+    ]
+    sheet = contact_sheet(small, columns=min(len(small), _FRAMES_PER_ROW))
+    heights = (sheet.shape[0] / _DPI, 0.3 * len(guesses))
+    figure_width = max(sheet.shape[1] / _DPI, _SHEET_WIDTH)
+    figure = Figure(figsize=(figure_width, sum(heights) + 0.6), layout="constrained")
+    picture, bars = figure.subplots(2, height_ratios=heights)
+    picture.imshow(sheet)
+    picture.set_axis_off()
+    picture.set_anchor("W")
+    figure.suptitle(title, x=0.01, ha="left", fontsize=12, parse_math=False)
+    if label is not None:
+        figure.text(
+            0.99, 0.98, label, va="top", ha="right", fontsize=12, weight="bold", color=_TRUE,
+            parse_math=False,
+        )  # fmt: skip
+    bars.set_axis_off()
+    bars.set_xlim(0, 1)
+    bars.set_ylim(len(guesses) - 0.5, -0.5)
+    for row, (name, score) in enumerate(guesses):
+        colour = _UNKNOWN if label is None else _TRUE if name == label else _WRONG
+        bars.barh(row, 0.3 * score, height=0.6, color=colour)
+        for x, text, side in ((0.41, f"{100 * score:.1f} %", "right"), (0.43, name, "left")):
+            bars.text(
+                x, row, text, ha=side, va="center", fontsize=11, color=colour, parse_math=False
+            )
+    return render(figure, dpi=_DPI)

@@ -3,37 +3,31 @@
 Opening a file reads its packets once, without decoding them: they tell how many frames there
 really are, in which order they are shown and where the key frames lie. Reading then seeks to the
 key frame before each frame that is asked for and decodes from there.
+
+PyAV brings FFmpeg with it; torchcodec, which seeks as exactly, needs FFmpeg's shared libraries on
+the machine, which pip does not install.
 """
 
 from __future__ import annotations
 
-from bisect import bisect_right
-from collections.abc import Collection, Iterator
-from fractions import Fraction
-from itertools import chain
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import suppress
+from itertools import chain, islice
 from pathlib import Path
-from types import TracebackType
-from typing import NamedTuple
+from typing import Any, NamedTuple, cast
 
 import av
 import numpy as np
+from av.container import InputContainer
 from av.packet import Packet
+from av.stream import Disposition
 from av.video.frame import VideoFrame
 from av.video.reformatter import VideoReformatter
+from av.video.stream import VideoStream
+from numpy.typing import NDArray
 
-from .stream import (
-    Frames,
-    Indices,
-    Orientation,
-    VideoError,
-    decode,
-    open_video,
-    orientation_of,
-    read_packets,
-    to_rgb,
-)
-
-__all__ = ["Frames", "Indices", "VideoError", "VideoReader", "read_all"]
+Frames = NDArray[np.uint8]
+Indices = Sequence[int] | NDArray[np.int64]
 
 # Codecs of which each packet gives one frame; others hide frames or split them over packets.
 _ONE_FRAME_PER_PACKET = ("av1", "h264", "hevc", "mjpeg", "mpeg4", "vp9")
@@ -44,7 +38,9 @@ _SKIPPABLE = ("h264", "mpeg4")
 # MPEG-4 packets up to this size may say "no frame here" (MAX_NVOP_SIZE in FFmpeg's decoder).
 _LARGEST_EMPTY_PACKET = 19
 
-_NOTHING = "no frame can be decoded: truncated or damaged"
+
+class VideoError(ValueError):
+    """A video that is missing, empty, truncated, damaged or no video: ``<path>: <reason>``."""
 
 
 class _PacketInfo(NamedTuple):
@@ -58,9 +54,9 @@ class VideoReader:
     """Random access to the frames of a video file; a context manager that closes the file.
 
     Frames are numbered from 0 in the order in which they are shown. What is read is equal to a
-    full decode (`read_all`) at the same numbers: with B-frames, with a variable frame rate, in
-    odd sizes, beside audio, without a known duration. The rotation and mirroring that phones
-    store beside the picture are applied.
+    full decode, from the first packet to the last, at the same numbers: with B-frames, with a
+    variable frame rate, in odd sizes, beside audio, without a known duration. The rotation and
+    mirroring that phones store beside the picture are applied.
 
     Where the packets do not tell the order of the frames (AVI with B-frames, MPEG-4 with packed
     or empty frames, VP8, raw streams, rare codecs), the file is decoded once to count its frames,
@@ -80,8 +76,6 @@ class VideoReader:
     num_frames : int
         Frames that can be read. Of a file that lost its end these are the frames whose data are
         complete; what the header says is not trusted.
-    frame_rate : Fraction or None
-        Average number of frames per second, None if unknown.
     decoded_frames : int
         Frames that the decoder has put out so far, asked for or not.
 
@@ -94,27 +88,21 @@ class VideoReader:
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
         self.decoded_frames = 0
-        self._orientation: Orientation | None = None
+        self._orientation: tuple[bool, bool, bool] | None = None
         self._reformatter = VideoReformatter()
-        self._container, self._stream = open_video(self.path)
+        self._container, self._stream = _open(self.path)
         try:
             self._find_frames()
-        except av.FFmpegError as error:
+        except BaseException as error:
             self.close()
-            raise VideoError(f"{self.path}: {error.strerror}") from error
-        except BaseException:
-            self.close()
+            if isinstance(error, av.FFmpegError):
+                raise VideoError(f"{self.path}: {error.strerror}") from error
             raise
 
     def __enter__(self) -> VideoReader:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.close()
 
     def close(self) -> None:
@@ -143,20 +131,18 @@ class VideoReader:
         Raises
         ------
         IndexError
-            If a number is out of range.
+            If a number is out of range, or there is none.
         VideoError
             If a frame that is asked for is damaged.
         """
         wanted = np.asarray(indices, dtype=np.int64)
         if not wanted.size:
             raise IndexError(f"{self.path}: got no frame to read, expected at least one")
-        result: Frames | None = None
-        for index, frame in self.frames(indices):
-            if result is None:
+        result = np.empty(0, dtype=np.uint8)
+        for index, frame in self.frames(wanted):
+            if not result.size:
                 result = np.empty((len(wanted), *frame.shape), dtype=np.uint8)
             result[wanted == index] = frame
-        if result is None:
-            raise VideoError(f"{self.path}: {_NOTHING}")
         return result
 
     def frames(self, indices: Indices) -> Iterator[tuple[int, Frames]]:
@@ -182,11 +168,7 @@ class VideoReader:
             If a frame that is asked for is damaged.
         """
         wanted = {int(index) for index in indices}
-        for index in (min(wanted, default=0), max(wanted, default=0)):
-            if not 0 <= index < self.num_frames:
-                raise IndexError(
-                    f"{self.path}: got frame {index}, expected one in [0, {self.num_frames})"
-                )
+        check_indices(self.path, wanted, self.num_frames)
         try:
             if self._order is not None:
                 waiting = {self._order[index]: index for index in wanted}
@@ -196,27 +178,25 @@ class VideoReader:
                 if wanted:
                     self._give_up_seeking()
             last = max(wanted, default=-1)
-            frames = self._decode_from_start() if wanted else iter(())
-            for index, frame in enumerate(frames):
+            for index, frame in enumerate(islice(self._decode_from_start(), last + 1)):
                 if index in wanted:
+                    wanted.remove(index)
                     yield index, self._rgb(frame)
-                if index == last:
-                    return
+            if wanted:
+                raise VideoError(f"{self.path}: damaged: frame {min(wanted)} cannot be decoded")
         except av.FFmpegError as error:
             raise VideoError(f"{self.path}: {error.strerror}") from error
 
     def _find_frames(self) -> None:
         """Read all packets, and from them the number and the order of the frames."""
         context = self._stream.codec_context
-        self.frame_rate: Fraction | None = self._stream.average_rate
         self._coded_size = (context.height, context.width)
         self._codec = context.codec.canonical_name
         self._has_times = self._container.format.name.startswith(_FORMATS_WITH_TIMES)
         self._packets = [
             _PacketInfo(self._stamp(packet), packet.size, packet.is_keyframe, packet.is_discard)
-            for packet in read_packets(self._container, self._stream)
+            for packet in _read_packets(self._container, self._stream)
         ]
-        self._keys = [number for number, packet in enumerate(self._packets) if packet.is_keyframe]
         stamps = [packet.stamp for packet in self._packets if packet.stamp is not None]
         is_reliable = len(set(stamps)) == len(self._packets)
         self._times = stamps if self._has_times else list(range(len(self._packets)))
@@ -230,7 +210,7 @@ class VideoReader:
             if is_reliable:
                 self._numbers.update((stamp, number) for number, stamp in enumerate(stamps))
         if self.num_frames == 0:
-            raise VideoError(f"{self.path}: {_NOTHING}")
+            raise VideoError(f"{self.path}: no frame can be decoded: truncated or damaged")
 
     def _stamp(self, packet: Packet) -> int | None:
         """Time that the file itself gives for a packet, in the units that seeking takes."""
@@ -250,10 +230,10 @@ class VideoReader:
 
     def _key_before(self, number: int) -> int:
         """Packet to start from: the last key frame stored and shown no later than a packet."""
-        place = bisect_right(self._keys, number) - 1
-        while self._times[self._keys[place]] > self._times[number]:
-            place -= 1
-        return self._keys[place]
+        key = number
+        while not self._packets[key].is_keyframe or self._times[key] > self._times[number]:
+            key -= 1
+        return key
 
     def _decode_packets(self, wanted: Collection[int]) -> Iterator[tuple[int, VideoFrame]]:
         """Decode the frames of given packets, as far as they can be, with the packets' numbers.
@@ -309,67 +289,97 @@ class VideoReader:
         """Packets from one at or before a target on, and the number of the first of them."""
         stamp = self._packets[target].stamp if self._numbers else None
         if stamp is not None:
-            try:
+            with suppress(av.FFmpegError, StopIteration, KeyError):
                 self._container.seek(stamp, stream=self._stream)
-                packets = read_packets(self._container, self._stream)
+                packets = _read_packets(self._container, self._stream)
                 first = next(packets)
-            except (av.FFmpegError, StopIteration):
-                first = None
-            number = None if first is None else self._numbers.get(self._stamp(first))
-            if first is not None and number is not None and number <= target:
-                return chain([first], packets), number
+                number = self._numbers[self._stamp(first)]
+                if number <= target:
+                    return chain([first], packets), number
         self.close()
-        self._container, self._stream = open_video(self.path)
-        return read_packets(self._container, self._stream), 0
+        self._container, self._stream = _open(self.path)
+        return _read_packets(self._container, self._stream), 0
 
     def _decode(self, packet: Packet | None, number: int, is_wanted: bool) -> list[VideoFrame]:
-        """Frames that come out of the decoder after a packet, with packet numbers as their pts."""
+        """Frames that come out of the decoder after a packet, with packet numbers as their pts.
+
+        A damaged packet gives none; None in place of a packet empties the decoder.
+        """
         context = self._stream.codec_context
         if packet is not None:
             packet.pts, packet.dts = number, None
             if self._codec in _SKIPPABLE:
                 context.skip_frame = "DEFAULT" if is_wanted else "NONREF"
-        frames = decode(context, packet)
+        try:
+            frames = context.decode(packet)
+        except av.FFmpegError:
+            return []
         self.decoded_frames += len(frames)
         return frames
 
     def _rgb(self, frame: VideoFrame) -> Frames:
+        """Picture of a frame, (H, W, 3) uint8 RGB, turned as it is to be seen."""
+        height, width = self._coded_size
+        rgb = self._reformatter.reformat(
+            frame, width=width, height=height, format="rgb24", threads=1
+        )
+        pixels = cast(Frames, rgb.to_ndarray())
         if self._orientation is None:
-            self._orientation = orientation_of(frame)
-        return to_rgb(frame, self._reformatter, self._coded_size, self._orientation)
+            self._orientation = _orientation_of(frame)
+        if not any(self._orientation):
+            return pixels
+        transposed, left_right, upside_down = self._orientation
+        pixels = pixels.swapaxes(0, 1) if transposed else pixels
+        pixels = pixels[:, ::-1] if left_right else pixels
+        return np.ascontiguousarray(pixels[::-1] if upside_down else pixels)
 
 
-def read_all(path: str | Path) -> Frames:
-    """Decode a whole video, from the first packet to the last, without seeking.
+def check_indices(path: Path, indices: Collection[int], num_frames: int) -> None:
+    """Raise IndexError if one of the numbers is not of a frame."""
+    for index in (min(indices, default=0), max(indices, default=0)):
+        if not 0 <= index < num_frames:
+            raise IndexError(f"{path}: got frame {index}, expected one in [0, {num_frames})")
 
-    Parameters
-    ----------
-    path : path
-        As for `VideoReader`, whose frames these are.
 
-    Returns
-    -------
-    ndarray
-        (F, H, W, 3) uint8, RGB, in the order in which they are shown.
+def _open(path: Path) -> tuple[InputContainer, VideoStream]:
+    """Open a file, and find its first video stream; pictures attached to music do not count.
 
-    Raises
-    ------
-    VideoError
-        As for `VideoReader`.
+    The decoder works in one thread: the processes of the loader run side by side instead.
     """
-    container, stream = open_video(Path(path))
+    if not path.is_file():
+        raise VideoError(f"{path}: no such file")
+    if path.stat().st_size == 0:
+        raise VideoError(f"{path}: the file is empty")
     try:
-        context, reformatter = stream.codec_context, VideoReformatter()
-        size = (context.height, context.width)
-        frames = [
-            to_rgb(frame, reformatter, size, orientation_of(frame))
-            for packet in chain(read_packets(container, stream), [None])
-            for frame in decode(context, packet)
-        ]
+        container = av.open(f"file:{path}", metadata_errors="replace")
     except av.FFmpegError as error:
-        raise VideoError(f"{path}: {error.strerror}") from error
-    finally:
+        reason = f"not a video, or its header is lost ({error.strerror})"
+        raise VideoError(f"{path}: {reason}") from error
+    streams = [s for s in container.streams.video if not s.disposition & Disposition.attached_pic]
+    if not streams or streams[0].codec_context is None:
+        kinds = ", ".join(stream.type for stream in container.streams) or "nothing"
         container.close()
-    if not frames:
-        raise VideoError(f"{path}: {_NOTHING}")
-    return np.stack(frames)
+        missing = "no decoder for its video" if streams else f"no video stream, but: {kinds}"
+        raise VideoError(f"{path}: {missing}")
+    streams[0].codec_context.thread_count = 1
+    return container, streams[0]
+
+
+def _read_packets(container: InputContainer, stream: VideoStream) -> Iterator[Packet]:
+    """Complete packets of a stream, from where the container stands to the end of the file."""
+    with suppress(av.InvalidDataError):
+        for packet in container.demux(stream):
+            if packet.size and not packet.is_corrupt:
+                yield packet
+
+
+def _orientation_of(frame: VideoFrame) -> tuple[bool, bool, bool]:
+    """Whether a picture is to be transposed, then mirrored, then turned upside down.
+
+    From its display matrix (x' = a x + c y, y' = b x + d y), to the nearest right angle.
+    """
+    matrix = cast(Mapping[str, Any], frame.side_data).get("DISPLAYMATRIX")
+    if matrix is None:
+        return False, False, False
+    a, b, _, c, d = np.frombuffer(matrix, dtype=np.int32)[:5].tolist()
+    return (True, c < 0, b < 0) if abs(b) > abs(a) else (False, a < 0, d < 0)

@@ -1,61 +1,42 @@
-"""Scores of videos: collected over batches and processes, averaged over views, kept in a file."""
+"""Results of videos: scores averaged over views, metrics, tables, and the files of them."""
 
 from __future__ import annotations
 
+import json
+import logging
+import math
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from matplotlib.colors import PowerNorm
+from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from torch import Tensor
 
 from ..errors import unknown_name
-from .classification import classification_metrics
+from ..report.figures import render
+from ..report.files import replacing, write_file
+from ..report.table import format_table
+from .classification import class_accuracy, classification_metrics, confusion_matrix
+from .reader import VideoError, VideoReader
 
-Predictions = dict[str, NDArray[Any]]
+log = logging.getLogger(__name__)
 
-FIELDS = ("index", "label", "scores", "broken")
-
-
-class VideoCollector:
-    """Collects the scores of videos over batches and processes.
-
-    Every video has ``index``, ``label`` (-1 if unknown), ``scores`` (V, classes), the class
-    probabilities of its V views, and ``broken`` (its index if it could not be read, else -1).
-    """
-
-    def __init__(self) -> None:
-        self._batches: list[Mapping[str, NDArray[Any]]] = []
-
-    def add(self, **fields: Tensor) -> None:
-        """Add a batch: one tensor per field, the first axis being the videos."""
-        if set(fields) != set(FIELDS):
-            raise ValueError(f"expected the fields {FIELDS}, got {tuple(fields)}")
-        self._batches.append({name: value.detach().cpu().numpy() for name, value in fields.items()})
-
-    def gather(self) -> Predictions | None:
-        """All videos of all processes, each once, in order; None in all processes but the first.
-
-        All processes must call it. Only the first gets the scores, which for 20,000 videos of 30
-        views and 400 classes take 1 GB.
-        """
-        batches: list[Mapping[str, NDArray[Any]]] = self._batches
-        if torch.distributed.is_available() and torch.distributed.is_initialized():
-            is_first = torch.distributed.get_rank() == 0
-            parts: list[Any] = [None] * torch.distributed.get_world_size()
-            torch.distributed.gather_object(self._batches, parts if is_first else None)
-            if not is_first:
-                return None
-            batches = [batch for part in parts for batch in part]
-        if not batches:
-            raise ValueError("no videos were classified")
-        joined = {name: np.concatenate([batch[name] for batch in batches]) for name in FIELDS}
-        _, first = np.unique(joined["index"], return_index=True)
-        return {name: values[first] for name, values in joined.items()}
+_WORST_CLASSES = 5
+_MOST_LABELS = 40
+_DPI = 100
+_TITLES = {
+    "top1": "top-1",
+    "top5": "top-5",
+    "mean_class": "mean of classes",
+    "direction": "direction",
+}
+_TEXTS = ("videos", "class_names", "missing")
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,15 +91,11 @@ class VideoScores:
             raise ValueError(f"clips: got {count}, expected 1 to {self.clips}")
         return replace(self, scores=self.scores[:, : count * self.crops])
 
-    def labelled(self) -> VideoScores:
-        """The videos whose true class is known."""
-        known = np.flatnonzero(self.labels >= 0)
-        return replace(
-            self,
-            scores=self.scores[known],
-            labels=self.labels[known],
-            videos=[self.videos[i] for i in known],
-        )
+    def labelled(self) -> tuple[Tensor, Tensor]:
+        """Averaged scores (N, classes) and classes (N,) of the videos whose class is known."""
+        known = self.labels >= 0
+        averaged = self.scores[known].mean(axis=1)
+        return torch.from_numpy(averaged), torch.from_numpy(self.labels[known])
 
     def metrics(self, pairs: Sequence[tuple[str, str]] = ()) -> dict[str, float]:
         """Metrics of the averaged scores.
@@ -135,12 +112,10 @@ class VideoScores:
             number, and ``missing``, the number of those that could not be read, which count
             neither as right nor as wrong.
         """
-        known = self.labelled()
-        numbers = class_pairs(pairs, self.class_names)
-        scores, labels = torch.from_numpy(known.averaged()), torch.from_numpy(known.labels)
+        scores, labels = self.labelled()
         return {
-            **classification_metrics(scores, labels, numbers),
-            "videos": float(len(known.videos)),
+            **classification_metrics(scores, labels, class_pairs(pairs, self.class_names)),
+            "videos": float(len(labels)),
             "missing": float(len(self.missing)),
         }
 
@@ -178,25 +153,8 @@ def folder_labels(
     return np.where(labels < 0, np.asarray(found, dtype=np.int64), labels)
 
 
-def write_scores(path: Path, scores: VideoScores) -> None:
-    """Write scores as a compressed NumPy archive (.npz) that needs no pickle.
-
-    Its arrays are the attributes of `VideoScores`: ``scores``, ``labels``, ``videos``,
-    ``class_names``, ``crops``, ``missing``.
-    """
-    np.savez_compressed(
-        path,
-        scores=scores.scores,
-        labels=scores.labels,
-        videos=np.asarray(scores.videos, dtype=np.str_),
-        class_names=np.asarray(scores.class_names, dtype=np.str_),
-        crops=np.asarray(scores.crops),
-        missing=np.asarray(scores.missing, dtype=np.str_),
-    )
-
-
 def read_scores(path: str | Path) -> VideoScores:
-    """Read what `write_scores` wrote.
+    """Read scores that `write_evaluation` wrote.
 
     Raises
     ------
@@ -210,13 +168,111 @@ def read_scores(path: str | Path) -> VideoScores:
         raise FileNotFoundError(f"no scores file {path}")
     try:
         with np.load(path, allow_pickle=False) as file:
-            return VideoScores(
-                scores=file["scores"],
-                labels=file["labels"],
-                videos=file["videos"].tolist(),
-                class_names=file["class_names"].tolist(),
-                crops=int(file["crops"]),
-                missing=file["missing"].tolist(),
-            )
+            texts = {name: file[name].tolist() for name in _TEXTS}
+            crops = int(file["crops"])
+            return VideoScores(file["scores"], file["labels"], crops=crops, **texts)
     except (KeyError, ValueError, TypeError, EOFError, zipfile.BadZipFile) as error:
         raise ValueError(f"{path}: not a scores file of 'srl video': {error}") from error
+
+
+def report_missing(paths: Iterable[Path]) -> None:
+    """Log each unreadable video, with the reason."""
+    for path in paths:
+        try:
+            with VideoReader(path) as reader:
+                reader.read([0])
+            log.warning("left out: video %s could not be read before", path)
+        except (VideoError, IndexError) as error:
+            log.warning("left out: %s", error)
+
+
+def print_evaluation(scores: VideoScores, metrics: Mapping[str, float]) -> None:
+    """Print the table of metrics, in percent, and the classes of lowest accuracy."""
+    names = [name for name in _TITLES if name in metrics]
+    cells = [f"{100 * metrics[name]:.2f}" for name in names]
+    cells += [f"{metrics[name]:.0f}" for name in ("videos", "missing")]
+    titles = [f"{_TITLES[name]} (%)" for name in names]
+    print(format_table([*titles, "videos", "missing"], [cells]))
+    classes = len(scores.class_names)
+    if classes <= 5:
+        print(f"top-5 says nothing with {classes} classes")
+    if metrics["videos"]:
+        print("\n" + _worst_classes(scores))
+
+
+def _worst_classes(scores: VideoScores) -> str:
+    """Table of the classes of lowest accuracy, and what they are most often taken for."""
+    averaged, labels = scores.labelled()
+    accuracy = class_accuracy(averaged, labels)
+    others = confusion_matrix(averaged, labels).fill_diagonal_(0)
+    worst = [int(c) for c in accuracy.argsort(stable=True) if accuracy[c] < 1][:_WORST_CLASSES]
+    if not worst:
+        return "all classes are right"
+    names = scores.class_names
+    rows = []
+    for number in worst:
+        taken = names[int(others[number].argmax())] if others[number].any() else ""
+        rows.append([names[number], f"{100 * accuracy[number]:.2f}", taken])
+    return format_table(["worst classes", "right (%)", "most often taken for"], rows)
+
+
+def write_evaluation(
+    folder: Path, split: str, scores: VideoScores, metrics: Mapping[str, float]
+) -> None:
+    """Write scores, metrics and confusion matrix of a split, and say where.
+
+    Parameters
+    ----------
+    folder : Path
+        Made if it is not there; gets ``metrics_<split>.json``, ``confusion_<split>.png`` (rows
+        are true classes), and ``scores_<split>.npz``, an archive without pickle whose arrays are
+        the attributes of `VideoScores`: ``scores``, ``labels``, ``videos``, ``class_names``,
+        ``crops``, ``missing``.
+    split : str
+        ``"val"`` or ``"test"``.
+    scores : VideoScores
+        Of every view.
+    metrics : mapping
+        As `VideoScores.metrics` gives them; null in the file where there is nothing to measure.
+    """
+    names = (f"scores_{split}.npz", f"metrics_{split}.json", f"confusion_{split}.png")
+    _write_scores(folder / names[0], scores)
+    known = {name: None if math.isnan(value) else value for name, value in metrics.items()}
+    write_file(folder / names[1], json.dumps(known, indent=1) + "\n")
+    matrix = confusion_matrix(*scores.labelled()).numpy()
+    write_file(folder / names[2], _confusion_figure(matrix, scores.class_names))
+    print(f"{', '.join(names)} in {folder}")
+
+
+def _write_scores(path: Path, scores: VideoScores) -> None:
+    arrays: dict[str, Any] = {
+        name: np.asarray(getattr(scores, name), dtype=np.str_ if name in _TEXTS else None)
+        for name in ("scores", "labels", "crops", *_TEXTS)
+    }
+    with replacing(path) as temporary, temporary.open("wb") as file:
+        np.savez_compressed(file, **arrays)
+
+
+def _confusion_figure(matrix: NDArray[np.int64], class_names: Sequence[str]) -> bytes:
+    """Draw counts (classes, classes), rows being true classes and columns guesses, as PNG.
+
+    Each row shows its shares, rows without samples are grey. Colours follow the square root of
+    the share, so that rare confusions are seen. Up to 40 classes are named, others numbered.
+    """
+    classes = len(class_names)
+    samples = matrix.sum(axis=1, keepdims=True)
+    shares = np.where(samples > 0, matrix / np.maximum(samples, 1), np.nan)
+    labelled = classes <= _MOST_LABELS
+    side = min(max(4.0, 0.32 * classes), 12.0)
+    figure = Figure(figsize=(side + 3, side + 2), layout="constrained")
+    axes = figure.subplots()
+    axes.set_facecolor("#b0b0b0")
+    colours = PowerNorm(0.5, vmin=0, vmax=1)
+    image = axes.imshow(shares, cmap="Blues", norm=colours, interpolation="nearest")
+    figure.colorbar(image, ax=axes, shrink=0.7, label="share of the true class")
+    axes.set_xlabel("guessed class" if labelled else "number of the guessed class")
+    axes.set_ylabel("true class" if labelled else "number of the true class")
+    if labelled:
+        axes.set_xticks(range(classes), class_names, rotation=90, parse_math=False)
+        axes.set_yticks(range(classes), class_names, parse_math=False)
+    return render(figure, dpi=_DPI)

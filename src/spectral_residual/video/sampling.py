@@ -68,42 +68,15 @@ class Views:
             raise ValueError(f"views: 'centre' is one clip, got clips {self.clips}")
 
 
-def train_indices(clip: Clip, num_frames: int, rng: np.random.Generator) -> NDArray[np.int64]:
-    """Draw a clip for training.
-
-    The start is uniform in [0, num_frames - span], both included; a shorter video starts at 0 and
-    is repeated (Wang et al., "Non-local Neural Networks", CVPR 2018, code).
-
-    Parameters
-    ----------
-    clip : Clip
-        Frames and stride.
-    num_frames : int
-        Frames of the video.
-    rng : numpy.random.Generator
-        Source of the draw.
-
-    Returns
-    -------
-    ndarray
-        (T,) numbers in [0, num_frames).
-
-    Raises
-    ------
-    ValueError
-        If the video has no frame.
-    """
-    return _from_starts(_random_starts(clip, num_frames, 1, rng), clip, num_frames)[0]
-
-
 def view_indices(
     clip: Clip, views: Views, num_frames: int, rng: np.random.Generator
 ) -> NDArray[np.int64]:
-    """Place the clips for testing.
+    """Place the clips of a video; one for training is a single random view.
 
-    "random" draws each start as `train_indices` does; "even" starts clip k of n at
-    floor(k * num_frames / n) and continues past the end from the beginning; "centre" starts at
-    floor((num_frames - span) / 2), or at 0 in a shorter video.
+    "random" draws each start uniformly in [0, num_frames - span], both included; a shorter video
+    starts at 0 and is repeated (Wang et al., "Non-local Neural Networks", CVPR 2018, code).
+    "even" starts clip k of n at floor(k * num_frames / n) and continues past the end from the
+    beginning; "centre" starts at floor((num_frames - span) / 2), or at 0 in a shorter video.
 
     Parameters
     ----------
@@ -126,22 +99,13 @@ def view_indices(
     ValueError
         If the video has no frame.
     """
+    if num_frames < 1:
+        raise ValueError(f"num_frames: got {num_frames}, expected at least 1")
+    free = max(num_frames - clip.span, 0)
     if views.placing == "random":
-        starts = _random_starts(clip, num_frames, views.clips, rng)
+        starts = rng.integers(free + 1, size=views.clips)
     elif views.placing == "even":
         starts = np.arange(views.clips) * num_frames // views.clips
     else:
-        starts = np.array([max(num_frames - clip.span, 0) // 2])
-    return _from_starts(starts, clip, num_frames)
-
-
-def _random_starts(
-    clip: Clip, num_frames: int, count: int, rng: np.random.Generator
-) -> NDArray[np.int64]:
-    return rng.integers(max(num_frames - clip.span, 0) + 1, size=count)
-
-
-def _from_starts(starts: NDArray[np.int64], clip: Clip, num_frames: int) -> NDArray[np.int64]:
-    if num_frames < 1:
-        raise ValueError(f"num_frames: got {num_frames}, expected at least 1")
+        starts = np.array([free // 2])
     return (starts[:, None] + np.arange(clip.frames) * clip.stride) % num_frames

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import csv
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from ..errors import unknown_name
 
@@ -99,36 +99,23 @@ def read_source(
         If the source holds no video, lacks a column, or has a class that is not among `classes`.
     """
     path = root / source.source
-    if path.is_dir():
-        if source.videos is not None:
-            raise ValueError(
-                f"videos: got {source.videos!r}, expected none, as the source {path} is a folder"
-            )
-        names, entries = _read_folder(path)
-    elif path.is_file():
-        folder = path.parent if source.videos is None else root / source.videos
-        if not folder.is_dir():
-            raise FileNotFoundError(f"videos: no folder {folder}")
-        entries = _read_csv(path, folder) if _is_csv(path) else _read_list(path, folder)
-        names = [entry.label for entry in entries if entry.label is not None]
-    else:
-        raise FileNotFoundError(f"source: no folder, csv or list of videos {path}")
+    names, entries = _read_entries(path, source, root)
     if not entries:
         raise ValueError(f"{path} holds no video ({', '.join(VIDEO_SUFFIXES)})")
     _report_missing(path, entries)
-
+    key: Callable[[str], Any] = _key
     if path.is_file() and names and all(name.isdecimal() for name in names):
+        key = int
         classes = classes or [str(number) for number in range(max(map(int, names)) + 1)]
-        numbers = {name: int(name) for name in names if int(name) < len(classes)}
+        known: dict[Any, int] = {number: number for number in range(len(classes))}
     else:
         classes = classes or sorted({_key(name): name for name in sorted(names)}.values())
         known = {_key(name): number for number, name in enumerate(classes)}
-        numbers = {name: known[_key(name)] for name in names if _key(name) in known}
     for name in names:
-        if name not in numbers:
+        if key(name) not in known:
             raise ValueError(f"{path}: {unknown_name('class', name, classes)}")
     items = [
-        VideoItem(entry.path, None if entry.label is None else numbers[entry.label])
+        VideoItem(entry.path, None if entry.label is None else known[key(entry.label)])
         for entry in entries
         if entry.exists
     ]
@@ -166,25 +153,34 @@ def _videos_in(folder: Path) -> dict[str, Path]:
     """Videos of a folder by their names without ending, in alphabetical order."""
     if not folder.is_dir():
         return {}
-    found = [
-        path
-        for path in folder.iterdir()
-        if path.suffix.lower() in VIDEO_SUFFIXES and not path.name.startswith(".")
-    ]
-    found.sort(key=lambda path: VIDEO_SUFFIXES.index(path.suffix.lower()), reverse=True)
-    videos = {path.stem: path for path in found}
+    paths = [path for path in folder.iterdir() if not path.name.startswith(".")]
+    # The first of several endings comes last, and stays.
+    videos = {
+        path.stem: path
+        for suffix in reversed(VIDEO_SUFFIXES)
+        for path in paths
+        if path.suffix.lower() == suffix
+    }
     return dict(sorted(videos.items()))
 
 
-def _read_folder(folder: Path) -> tuple[list[str], list[_Entry]]:
-    """Names of all class folders, and the videos in them."""
-    classes = sorted(
-        path for path in folder.iterdir() if path.is_dir() and not path.name.startswith(".")
-    )
-    entries = [
-        _Entry(path, True, each.name) for each in classes for path in _videos_in(each).values()
-    ]
-    return [each.name for each in classes], entries
+def _read_entries(path: Path, source: VideoSource, root: Path) -> tuple[list[str], list[_Entry]]:
+    """Names of classes, those of empty folders too, and the videos."""
+    if path.is_dir():
+        if source.videos is not None:
+            raise ValueError(
+                f"videos: got {source.videos!r}, expected none, as the source {path} is a folder"
+            )
+        folders = sorted(p for p in path.iterdir() if p.is_dir() and not p.name.startswith("."))
+        videos = [(video, each.name) for each in folders for video in _videos_in(each).values()]
+        return [p.name for p in folders], [_Entry(video, True, name) for video, name in videos]
+    if not path.is_file():
+        raise FileNotFoundError(f"source: no folder, csv or list of videos {path}")
+    folder = path.parent if source.videos is None else root / source.videos
+    if not folder.is_dir():
+        raise FileNotFoundError(f"videos: no folder {folder}")
+    entries = _read_csv(path, folder) if _is_csv(path) else _read_list(path, folder)
+    return [entry.label for entry in entries if entry.label is not None], entries
 
 
 def _is_csv(path: Path) -> bool:
@@ -206,11 +202,9 @@ def _read_csv(path: Path, folder: Path) -> list[_Entry]:
             raise ValueError(f"{path}, line {number}: expected times in seconds: {row}") from error
         name = f"{row['youtube_id']}_{start:06d}_{end:06d}"
         label, split = row.get("label") or None, row.get("split")
-        folders = []
-        for parent in ([folder / split] if split else []) + [folder]:
-            if label is not None:
-                folders += [parent / label, parent / label.replace(" ", "_")]
-            folders.append(parent)
+        parents = [folder / split, folder] if split else [folder]
+        names = [label, label.replace(" ", "_"), ""] if label else [""]
+        folders = [parent / each for parent in parents for each in names]
         found = next((videos_in(each)[name] for each in folders if name in videos_in(each)), None)
         entries.append(_Entry(found or folders[0] / f"{name}.mp4", found is not None, label))
     return entries

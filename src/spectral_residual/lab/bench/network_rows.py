@@ -11,7 +11,7 @@ import torch
 from .rows import check_fields, check_name_is_free, group_rows, is_positive, read_entries
 
 if TYPE_CHECKING:
-    from ...pose.simple_baseline import SimpleBaseline
+    from ...pose.network import SimpleBaseline
 
 PLAIN = "none"
 PRECISIONS = ("float32", "bf16-mixed")
@@ -75,16 +75,15 @@ class NetworkRow:
 
     def build(self) -> SimpleBaseline:
         """Make the network, channels last; ValueError or TypeError for options it refuses."""
-        from ...pose.simple_baseline import create_simple_baseline
+        from ...pose.network import PoseNetwork
 
-        model = create_simple_baseline(
+        network = PoseNetwork(
             **self.network,
-            input_size=self.input_size,
             block=self.block,
-            block_after=self.after,
-            block_options=self.options,
+            block_after=list(self.after),
+            block_options=dict(self.options),
         )
-        return model.to(memory_format=torch.channels_last)
+        return network.build(17, self.input_size).to(memory_format=torch.channels_last)
 
 
 _FIELDS = (

@@ -77,8 +77,9 @@ def training_step(row: NetworkRow, device: torch.device) -> Callable[[], object]
     Images are uint8 RGB crops, joints lie anywhere in them, and all are visible.
     """
     from ...pose.dataset import normalise
-    from ...pose.heatmap import HeatmapCodec, default_sigma, keypoint_mse
-    from ...pose.simple_baseline import HEATMAP_STRIDE
+    from ...pose.heatmap import HeatmapCodec, default_sigma
+    from ...pose.network import HEATMAP_STRIDE
+    from ...pose.task import keypoint_mse
 
     network = wake(row.build).to(device).train()
     optimizer = torch.optim.AdamW(network.parameters(), lr=1e-3)

@@ -91,11 +91,13 @@ def create_network(
         return model
     folded_time = False
     if name.startswith(_SIMPLE_BASELINE):
-        after = after or ("d1", "d2", "d3")
-    elif name.startswith(_C2D):
-        from ...video.c2d import BLOCK_AFTER
+        from ...pose.network import PoseNetwork
 
-        after = after or BLOCK_AFTER
+        after = after or PoseNetwork().block_after
+    elif name.startswith(_C2D):
+        from ...video.network import VideoNetwork
+
+        after = after or VideoNetwork().block_after
         folded_time = block in VIDEO_BLOCKS
     return insert_blocks(
         model, after, block, input_size=input_size, options=options, folded_time=folded_time
@@ -103,19 +105,20 @@ def create_network(
 
 
 def _build(name: str, input_size: tuple[int, ...]) -> nn.Module:
-    from ...pose.simple_baseline import create_simple_baseline
+    from ...pose.network import PoseNetwork
     from ...training.resnet import RESNETS
-    from ...video.c2d import create_c2d
+    from ...video.network import VideoNetwork
 
     if name.startswith(_SIMPLE_BASELINE):
         if len(input_size) != 3 or input_size[0] != 3:
             raise ValueError(f"{name} takes inputs 3 H W, got {' '.join(map(str, input_size))}")
         backbone = name.removeprefix(_SIMPLE_BASELINE)
-        return create_simple_baseline(backbone=backbone, input_size=input_size[1:])
+        return PoseNetwork(backbone).build(17, (input_size[1], input_size[2]))
     if name.startswith(_C2D):
         if len(input_size) != 4 or input_size[0] != 3:
             raise ValueError(f"{name} takes inputs 3 T H W, got {' '.join(map(str, input_size))}")
-        return create_c2d(backbone=name.removeprefix(_C2D), frames=input_size[1])
+        video_network = VideoNetwork(name.removeprefix(_C2D))
+        return video_network.build(400, input_size[1], (input_size[2], input_size[3]))
     import torchvision
 
     known = torchvision.models.list_models()

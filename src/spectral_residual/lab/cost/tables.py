@@ -15,8 +15,8 @@ from typing import Any
 import torch
 
 from ...cost import measure_cost
-from ...pose.simple_baseline import create_simple_baseline
-from ...video.c2d import create_c2d
+from ...pose.network import PoseNetwork
+from ...video.network import VideoNetwork
 from .tables_data import REMARKS, PrintedCell, printed_cells
 
 PRINTED_DIGITS = 0.01
@@ -104,11 +104,8 @@ def _pose_cost(backbone: str, size: str, block: str) -> tuple[float, int]:
     """Operations and parameters of SimpleBaseline, with a block after every deconvolution."""
     height, width = map(int, size.split("x"))
     with torch.device("meta"):
-        model = create_simple_baseline(
-            backbone=backbone,
-            input_size=(height, width),
-            block=None if block == "base" else block,
-        )
+        network = PoseNetwork(backbone, block=None if block == "base" else block)
+        model = network.build(17, (height, width))
     cost = measure_cost(model, (3, height, width), "paper")
     return cost.operations, cost.parameters
 
@@ -118,13 +115,12 @@ def _video_cost(backbone: str, size: str, block: str) -> tuple[float, int]:
     """Operations and parameters of C2D, with a block after each residual block of res3 and res4."""
     frames, height, width = map(int, size.split("x"))
     with torch.device("meta"):
-        model = create_c2d(
-            backbone=backbone,
-            frames=frames,
-            input_size=(height, width),
+        network = VideoNetwork(
+            backbone,
             block=None if block == "base" else block,
-            block_options=_VIDEO_OPTIONS.get(block),
+            block_options=dict(_VIDEO_OPTIONS.get(block, {})),
         )
+        model = network.build(400, frames, (height, width))
     cost = measure_cost(model, (3, frames, height, width), "paper+bn")
     return cost.operations, cost.parameters
 

@@ -2,42 +2,38 @@
 
 from __future__ import annotations
 
-import argparse
-import logging
 import platform
 import statistics
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import lightning
 import numpy as np
 import torch
-from lightning.pytorch.callbacks import TQDMProgressBar
 from torch import nn
 from torch.optim import AdamW
 from torch.optim.lr_scheduler import OneCycleLR
 
+from ...blocks import BLOCKS
 from ...cost import measure_cost
-from ...errors import unknown_name
 from ...pose.augment import AugmentConfig
 from ...pose.data_module import KeypointDataModule, Loading
-from ...pose.drawing import draw_poses
 from ...pose.network import PoseNetwork
 from ...pose.skeleton import COCO
 from ...pose.task import PoseTask
 from ...report.figures import contact_sheet
 from ...report.page import Picture
 from ..generated import generate_dataset
-from ..viz.figures import filter_figure
-from .common import Precision, fast_precision, hidden_warnings
-from .page import write_report
-from .summary import RunSummary, summary_table
+from ..viz.filters import filter_figure
+from ..viz.pictures import DRAWN_SCORE, annotated, draw_crops
+from .common import compared, fast_precision, train
+from .report import Run, summary_table, write_report
 
 INPUT_SIZE = (96, 64)
-DRAWN_SCORE = 0.1
 BATCH_SIZE = 16
+LEARNING_RATE = 1.5e-3
 # A short receptive field (table 4 of the paper): the trunk ends after res3, one deconvolution.
 NETWORK = PoseNetwork(
     backbone="resnet18",
@@ -45,26 +41,84 @@ NETWORK = PoseNetwork(
     deconv_channels=128,
     block_after=["backbone.layer2.0", "backbone.layer2.1", "d1"],
 )
+_TIMED_BATCH = 8
+_TIMED_ROUNDS = 9
+_DRAWN_PEOPLE = 12
 
 
 @dataclass(frozen=True)
-class DemoSize:
+class PoseDemo:
     """How much the demo does.
 
     Attributes
     ----------
-    train_images, val_images : int
-        Generated images; each shows one to three people.
+    output : Path
+        Folder for data, checkpoints and the report.
+    blocks : list of str
+        Blocks to compare with the plain network.
     epochs : int
         Passes over the training people, for each network.
+    train_images : int
+        Generated images to train with; each shows one to three people.
+    val_images : int
+        Generated images to validate with.
+    seed : int
+        Seed of data and training.
     """
 
+    output: Path = Path("demo/pose")
+    blocks: list[str] = field(default_factory=lambda: ["srl"])
+    epochs: int = 10
     train_images: int = 800
     val_images: int = 160
-    epochs: int = 10
+    seed: int = 0
 
 
-class History(lightning.Callback):
+def pose(options: PoseDemo) -> int:
+    """Generate people, train pose networks without and with SRL blocks, compare, report.
+
+    Parameters
+    ----------
+    options : PoseDemo
+        How much to do, and where.
+
+    Raises
+    ------
+    ValueError
+        If a block is not known, or is given twice.
+    """
+    blocks = compared("SimpleBaseline", options.blocks, BLOCKS, "block")
+    folder = options.output / "data"
+    print(
+        generate_dataset(
+            folder,
+            train_images=options.train_images,
+            val_images=options.val_images,
+            seed=options.seed,
+            upright=True,
+        )
+    )
+    trained = {name: _train(name, block, folder, options) for name, block in blocks.items()}
+    tasks = {name: task for name, (task, _) in trained.items()}
+    times = _inference_milliseconds([task.network for task in tasks.values()])
+    runs = [
+        _summarise(name, task, history, milliseconds)
+        for (name, (task, history)), milliseconds in zip(trained.items(), times, strict=True)
+    ]
+    print("\n" + summary_table(runs), flush=True)
+    figures = {name: filter_figure(task.network) for name, task in tasks.items()}
+    report = write_report(
+        options.output / "report.html",
+        runs=runs,
+        filters={name: figure for name, figure in figures.items() if figure is not None},
+        pictures=_pictures(tasks, folder),
+        details=_details(options),
+    )
+    print(f"\nReport: {report.resolve()}")
+    return 0
+
+
+class _History(lightning.Callback):
     """Keeps the training loss of every epoch, every measured AP and the training's speed."""
 
     def __init__(self) -> None:
@@ -75,223 +129,113 @@ class History(lightning.Callback):
     def on_train_epoch_end(
         self, trainer: lightning.Trainer, pl_module: lightning.LightningModule
     ) -> None:
-        """Note the epoch's values."""
         loss = float(trainer.callback_metrics["train/loss_epoch"])
         self.losses.append((trainer.current_epoch + 1, loss))
         if isinstance(pl_module, PoseTask):
-            self.images_per_second.append(pl_module.images_per_second)
+            self.images_per_second.append(pl_module.samples_per_second)
 
     def on_validation_end(
         self, trainer: lightning.Trainer, pl_module: lightning.LightningModule
     ) -> None:
-        """Note AP, while training."""
-        if trainer.state.fn == "fit" and "val/AP" in trainer.callback_metrics:
+        if trainer.state.fn == "fit":
             ap = float(trainer.callback_metrics["val/AP"])
             self.validation.append((trainer.current_epoch + 1, ap))
 
 
-def run_demo(output: Path, size: DemoSize, blocks: Sequence[str], seed: int) -> Path:
-    """Run the demo.
-
-    Parameters
-    ----------
-    output : Path
-        Folder for data, checkpoints and the report; made if it is not there.
-    size : DemoSize
-        Amount of data and training.
-    blocks : sequence of str
-        Blocks to compare with the plain network.
-    seed : int
-        Seed of data and training.
-
-    Returns
-    -------
-    Path
-        The report.
-    """
-    precision = fast_precision()
-    data_folder = output / "data"
-    print(
-        generate_dataset(
-            data_folder,
-            train_images=size.train_images,
-            val_images=size.val_images,
-            seed=seed,
-            upright=True,
-        )
-    )
-    tasks: dict[str, PoseTask] = {}
-    runs: list[RunSummary] = []
-    for block in (None, *blocks):
-        name = "SimpleBaseline" if block is None else f"+ {block}"
-        print(f"\n{name}: {size.epochs} epochs, {precision}", flush=True)
-        network = NETWORK if block is None else replace(NETWORK, block=block)
-        task, history = _train(
-            network, data_folder, output / name.strip("+ "), size, precision, seed
-        )
-        cost = measure_cost(task.network, (3, *INPUT_SIZE))
-        tasks[name] = task
-        runs.append(
-            RunSummary(
-                name=name,
-                metrics=task.metrics,
-                parameters=cost.parameters,
-                gflops=cost.gflops,
-                milliseconds=0.0,
-                images_per_second=statistics.median(history.images_per_second),
-                losses=history.losses,
-                validation=history.validation,
-            )
-        )
-    times = inference_milliseconds([task.network for task in tasks.values()])
-    runs = [replace(run, milliseconds=ms) for run, ms in zip(runs, times, strict=True)]
-    print("\n" + summary_table(runs), flush=True)
-    figures = {name: filter_figure(task.network) for name, task in tasks.items()}
-    return write_report(
-        output / "report.html",
-        title="Spectral residual learning: pose demo",
-        lead=(
-            "A SimpleBaseline with a short receptive field (ResNet-18 cut after res3, one "
-            "deconvolution), trained from scratch on generated people, without and with spectral "
-            "blocks in res3 and after the deconvolution. People are seen from all sides, so that "
-            "left and right must be told apart by context. AP and AR are COCO's keypoint metrics "
-            "on the validation images, with annotated boxes and flip test; one short run each, so "
-            "small differences mean nothing."
-        ),
-        runs=runs,
-        filters={name: figure for name, figure in figures.items() if figure is not None},
-        pictures=_pictures(tasks, data_folder),
-        details={
-            "Data": f"{size.train_images} + {size.val_images} generated images, seed {seed}",
-            "Training": f"{size.epochs} epochs, batch {BATCH_SIZE}, AdamW, one cycle, {precision}",
-            "Input": f"{INPUT_SIZE[0]}x{INPUT_SIZE[1]} (H x W)",
-            "Milliseconds per image": "float32 inference, batch 8, medians of interleaved rounds",
-            "Device": f"{platform.machine()} CPU, {torch.get_num_threads()} threads",
-            "Versions": f"Python {platform.python_version()}, torch {torch.__version__}",
-        },
+def _train(
+    name: str, block: str | None, folder: Path, options: PoseDemo
+) -> tuple[PoseTask, _History]:
+    data = KeypointDataModule(
+        str(folder),
+        input_size=INPUT_SIZE,
+        augment=AugmentConfig(scale=0.1, rotation_probability=0.0),
+        loading=Loading(batch_size=BATCH_SIZE, workers=2),
+        seed=options.seed,
     )
 
+    def build(steps: int) -> PoseTask:
+        return PoseTask(
+            NETWORK if block is None else replace(NETWORK, block=block),
+            optimizer=lambda p: AdamW(p, lr=LEARNING_RATE, weight_decay=0.01, eps=1e-15),
+            lr_scheduler=lambda o: OneCycleLR(o, max_lr=LEARNING_RATE, total_steps=steps),
+            schedule_interval="step",
+            sigma=2.0,
+            input_size=INPUT_SIZE,
+            skeleton=data.skeleton,
+        )
 
-def inference_milliseconds(
-    networks: Sequence[nn.Module], batch: int = 8, rounds: int = 9
-) -> list[float]:
+    history = _History()
+    task = train(
+        build,
+        data,
+        name=name,
+        output=options.output,
+        epochs=options.epochs,
+        seed=options.seed,
+        callbacks=[history],
+        check_val_every_n_epoch=2,
+        log_every_n_steps=10,
+    )
+    return task, history
+
+
+def _inference_milliseconds(networks: Sequence[nn.Module]) -> list[float]:
     """Median time per image of each network in float32 on the CPU, in interleaved rounds."""
-    images = torch.randn(batch, 3, *INPUT_SIZE).to(memory_format=torch.channels_last)
+    images = torch.randn(_TIMED_BATCH, 3, *INPUT_SIZE).to(memory_format=torch.channels_last)
     times: list[list[float]] = [[] for _ in networks]
     with torch.inference_mode():
-        for round_index in range(rounds + 1):
+        for _ in range(_TIMED_ROUNDS + 1):
             for network, spent in zip(networks, times, strict=True):
                 network.eval()
                 start = time.perf_counter()
                 network(images)
-                if round_index:
-                    spent.append(time.perf_counter() - start)
-    return [1000 * statistics.median(spent) / batch for spent in times]
+                spent.append(time.perf_counter() - start)
+    return [1000 * statistics.median(spent[1:]) / _TIMED_BATCH for spent in times]
 
 
-def _train(
-    network: PoseNetwork,
-    data_folder: Path,
-    output: Path,
-    size: DemoSize,
-    precision: Precision,
-    seed: int,
-) -> tuple[PoseTask, History]:
-    lightning.seed_everything(seed, verbose=False)
-    data = KeypointDataModule(
-        str(data_folder),
-        input_size=INPUT_SIZE,
-        augment=AugmentConfig(scale=0.1, rotation_probability=0.0),
-        loading=Loading(batch_size=BATCH_SIZE, workers=2),
-        seed=seed,
+def _summarise(name: str, task: PoseTask, history: _History, milliseconds: float) -> Run:
+    cost = measure_cost(task.network, (3, *INPUT_SIZE))
+    return Run(
+        name=name,
+        metrics=task.metrics,
+        parameters=cost.parameters,
+        gflops=cost.gflops,
+        milliseconds=milliseconds,
+        images_per_second=statistics.median(history.images_per_second),
+        losses=history.losses,
+        validation=history.validation,
     )
-    data.setup("fit")
-    steps = size.epochs * len(data.train_dataloader())
-    task = PoseTask(
-        network,
-        optimizer=lambda p: AdamW(p, lr=1.5e-3, weight_decay=0.01, eps=1e-15),
-        lr_scheduler=lambda o: OneCycleLR(o, max_lr=1.5e-3, total_steps=steps),
-        schedule_interval="step",
-        sigma=2.0,
-        input_size=INPUT_SIZE,
-        skeleton=data.skeleton,
-    )
-    history = History()
-    with hidden_warnings():
-        trainer = lightning.Trainer(
-            accelerator="cpu",
-            precision=precision,
-            max_epochs=size.epochs,
-            callbacks=[history, TQDMProgressBar()],
-            default_root_dir=output,
-            num_sanity_val_steps=0,
-            check_val_every_n_epoch=2,
-            enable_model_summary=False,
-            log_every_n_steps=10,
-        )
-        trainer.fit(task, datamodule=data)
-        trainer.validate(task, datamodule=data, verbose=False)
-    return task, history
 
 
-def _pictures(tasks: dict[str, PoseTask], data_folder: Path, count: int = 12) -> list[Picture]:
+def _pictures(tasks: Mapping[str, PoseTask], folder: Path) -> list[Picture]:
     """Validation crops with the annotated skeletons and those of every network."""
-    data = KeypointDataModule(str(data_folder), input_size=INPUT_SIZE)
+    data = KeypointDataModule(str(folder), input_size=INPUT_SIZE)
     data.setup("validate")
     dataset = data.datasets["val"]
-    chosen = np.linspace(0, len(dataset) - 1, count).astype(int)
-    samples = [dataset[int(i)] for i in chosen]
+    samples = [dataset[int(i)] for i in np.linspace(0, len(dataset) - 1, _DRAWN_PEOPLE)]
     images = torch.stack([sample["image"] for sample in samples])
-    poses = {
-        "Annotated": (
-            np.stack([s["joints"].numpy() for s in samples]),
-            np.stack([s["visible"].numpy() for s in samples]),
-        )
-    }
+    poses = {"Annotated": annotated(samples)}
     for name, task in tasks.items():
         with torch.inference_mode():
             coords, scores = task.codec.decode(task.eval().predict_heatmaps(images))
         poses[name] = (task.codec.to_crop(coords).numpy(), scores.numpy())
+    caption = f"left side orange, right side blue; joints with a score above {DRAWN_SCORE}"
     return [
-        Picture(
-            title=name,
-            caption=f"left side orange, right side blue; joints with a score above {DRAWN_SCORE}",
-            image=contact_sheet(
-                [
-                    draw_poses(
-                        _enlarged(image.numpy()), 2 * p[None] + 0.5, s[None], COCO, DRAWN_SCORE
-                    )
-                    for image, p, s in zip(images, joints, scores, strict=True)
-                ],
-                columns=6,
-            ),
-        )
-        for name, (joints, scores) in poses.items()
+        Picture(name, caption, contact_sheet(draw_crops(list(images), *found, COCO), columns=6))
+        for name, found in poses.items()
     ]
 
 
-def _enlarged(image: np.ndarray) -> np.ndarray:
-    return image.repeat(2, axis=0).repeat(2, axis=1)
-
-
-def main(arguments: list[str]) -> int:
-    """Command line of ``srl demo pose``."""
-    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
-    from ...blocks import BLOCKS
-
-    parser = argparse.ArgumentParser(allow_abbrev=False, prog="srl demo pose", description=__doc__)
-    defaults = DemoSize()
-    parser.add_argument("--output", type=Path, default=Path("demo/pose"), help="folder to write to")
-    parser.add_argument("--blocks", nargs="*", default=["srl"], help="blocks to compare")
-    parser.add_argument("--epochs", type=int, default=defaults.epochs)
-    parser.add_argument("--train-images", type=int, default=defaults.train_images)
-    parser.add_argument("--val-images", type=int, default=defaults.val_images)
-    parser.add_argument("--seed", type=int, default=0)
-    own = parser.parse_args(arguments)
-    for block in own.blocks:
-        if block not in BLOCKS:
-            raise unknown_name("block", block, BLOCKS)
-    size = DemoSize(own.train_images, own.val_images, own.epochs)
-    report = run_demo(own.output, size, own.blocks, own.seed)
-    print(f"\nReport: {report.resolve()}")
-    return 0
+def _details(options: PoseDemo) -> dict[str, str]:
+    images = f"{options.train_images} + {options.val_images} generated images"
+    schedule = f"batch {BATCH_SIZE}, AdamW, one cycle, {fast_precision()}"
+    return {
+        "Data": f"{images}, seed {options.seed}",
+        "Training": f"{options.epochs} epochs, {schedule}",
+        "Input": f"{INPUT_SIZE[0]}x{INPUT_SIZE[1]} (H x W)",
+        "Milliseconds per image": (
+            f"float32 inference, batch {_TIMED_BATCH}, medians of interleaved rounds"
+        ),
+        "Device": f"{platform.machine()} CPU, {torch.get_num_threads()} threads",
+        "Versions": f"Python {platform.python_version()}, torch {torch.__version__}",
+    }

@@ -1,7 +1,6 @@
-"""The paper's experiments as data, a command that runs them, and one that tabulates the results."""
+"""The paper's experiments as data, a command that runs them, and one that tabulates the results.
 
-from __future__ import annotations
-
-from .definitions import Experiment, Run, experiment_names, read_experiment
-
-__all__ = ["Experiment", "Run", "experiment_names", "read_experiment"]
+`definitions` reads what is trained, `runner` starts a `worker` for each run, which leaves a line in
+`results`; `summary` puts the lines together, `report` and `figures` show them, `views` draws what
+the networks see.
+"""

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -27,42 +27,24 @@ NEUTRAL = (
 )
 """What the result of a run with a given seed does not depend on."""
 
-_EXPERIMENT_KEYS = (
-    "title", "kind", "data", "paper", "metrics", "compared", "configs", "overrides", "seeds",
-    "runs",
-)  # fmt: skip
-_RUN_KEYS = ("name", "configs", "overrides", "seeds", "baseline", "paper")
-
 
 @dataclass(frozen=True)
 class Run:
-    """One training with all its seeds.
+    """One training, by ``srl pose`` or ``srl video``, with all its seeds.
 
-    Attributes
-    ----------
-    name : str
-        Unique within its experiment.
-    kind : {"pose", "video"}
-        Command that trains it: ``srl pose`` or ``srl video``.
-    configs : tuple of str
-        Configuration files, later ones win; relative to the current folder.
-    overrides : mapping
-        Single values by dotted keys, e.g. ``{"model.network.block_after": ["d1"]}``.
-    seeds : tuple of int
-        Seeds to train with.
-    baseline : str or None
-        Run of the same experiment to take the difference to.
-    paper : mapping
-        Metrics that the paper printed, in percent.
+    Of the `configs`, files relative to the current folder, later ones win; `overrides` are single
+    values by dotted keys, e.g. ``{"model.network.block_after": ["d1"]}``. `baseline` is the run of
+    the same experiment to take the difference to; `paper` holds metrics that the paper printed, in
+    percent.
     """
 
     name: str
     kind: str
-    configs: tuple[str, ...]
-    overrides: Mapping[str, Any]
-    seeds: tuple[int, ...]
-    baseline: str | None
-    paper: Mapping[str, float]
+    configs: tuple[str, ...] = ()
+    overrides: Mapping[str, Any] = field(default_factory=dict)
+    seeds: tuple[int, ...] = (0,)
+    baseline: str | None = None
+    paper: Mapping[str, float] = field(default_factory=dict)
 
     def configuration(self, extra: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """All configuration files merged, with the overrides and further ones applied.
@@ -100,52 +82,38 @@ class Run:
         """Options for ``srl pose fit`` or ``srl video fit``."""
         values = {**self.overrides, **({} if root is None else {"data.root": root})}
         values |= {"seed_everything": seed, "data.seed": seed, **(extra or {})}
-        options = [part for path in self.configs for part in ("--config", path)]
-        for key, value in values.items():
-            text = value if isinstance(value, str) else json.dumps(value)
-            options += [f"--{key}", text]
-        return options
+        configs = [part for path in self.configs for part in ("--config", path)]
+        return configs + as_options(values)
 
 
 @dataclass(frozen=True)
 class Experiment:
-    """One table: runs that are compared with each other.
+    """One table: runs, in its order, that are compared with each other.
 
-    Attributes
-    ----------
-    name : str
-        Name of its file without suffix.
-    title : str
-        One line.
-    kind : {"pose", "video"}
-        Task.
-    data : str
-        A sentence: data and budget of our runs as they are defined.
-    paper : str or None
-        A sentence: where the printed numbers are from, with their data and budget.
-    metrics : tuple of str
-        Metrics to tabulate; differences are given for the first.
-    compared : str or None
-        Run to compare with each other one.
-    runs : tuple of Run
-        In the order of the table.
+    `name` is that of its file without suffix. `data` says in a sentence with which data and budget
+    our runs are defined, `paper` from which the printed numbers are. `metrics` are tabulated, with
+    differences of the first; `compared` is the run to compare with each other one.
     """
 
     name: str
     title: str
     kind: str
     data: str
-    paper: str | None
     metrics: tuple[str, ...]
-    compared: str | None
     runs: tuple[Run, ...]
+    paper: str | None = None
+    compared: str | None = None
 
     def run(self, name: str) -> Run:
         """Run of a name; ValueError, with the nearest name, if there is none."""
-        for run in self.runs:
-            if run.name == name:
-                return run
-        raise unknown_name(f"run of {self.name}", name, [run.name for run in self.runs])
+        runs = {run.name: run for run in self.runs}
+        _check_known(f"run of {self.name}", [name], runs)
+        return runs[name]
+
+
+_DEFAULTS_OF_RUNS = ("configs", "overrides", "seeds")
+_RUN_KEYS = [f.name for f in fields(Run) if f.name != "kind"]
+_EXPERIMENT_KEYS = [f.name for f in fields(Experiment) if f.name != "name"] + [*_DEFAULTS_OF_RUNS]
 
 
 def experiment_names(folder: Path) -> list[str]:
@@ -175,12 +143,10 @@ def read_experiment(folder: Path, name: str) -> Experiment:
         If there is no such experiment (the nearest name is suggested) or the file is not a valid
         definition; file and field are named.
     """
-    names = experiment_names(folder)
-    if name not in names:
-        raise unknown_name("experiment", name, names)
+    _check_known("experiment", [name], experiment_names(folder))
     path = folder / f"{name}.yaml"
     content = _read_mapping(path)
-    _check_keys(path, "experiment", content, _EXPERIMENT_KEYS)
+    _check_known(f"key of experiment in {path}", content, _EXPERIMENT_KEYS)
     for key in ("title", "kind", "data", "metrics", "runs"):
         if not content.get(key):
             raise ValueError(f"{path}: {key} is missing")
@@ -191,55 +157,66 @@ def read_experiment(folder: Path, name: str) -> Experiment:
     if len(set(known)) != len(known):
         raise ValueError(f"{path}: two runs have the same name: {known}")
     for run in runs:
-        if run.baseline is not None and run.baseline not in known:
-            raise unknown_name(f"baseline of run {run.name} in {path}", run.baseline, known)
-    compared = content.get("compared")
-    if compared is not None and compared not in known:
-        raise unknown_name(f"compared run in {path}", compared, known)
-    return Experiment(
-        name=name,
-        title=content["title"],
-        kind=content["kind"],
-        data=content["data"],
-        paper=content.get("paper"),
-        metrics=tuple(content["metrics"]),
-        compared=compared,
-        runs=runs,
-    )
+        _check_known(f"baseline of run {run.name} in {path}", {run.baseline} - {None}, known)
+    _check_known(f"compared run in {path}", {content.get("compared")} - {None}, known)
+    own = {key: value for key, value in content.items() if key not in _DEFAULTS_OF_RUNS}
+    return Experiment(**own | {"name": name, "metrics": tuple(content["metrics"]), "runs": runs})
+
+
+@dataclass(frozen=True)
+class Options:
+    """What all commands of ``srl experiment`` take.
+
+    Attributes
+    ----------
+    experiments : Path
+        Folder of definitions.
+    results : Path
+        Folder of results, one file of JSON lines for each experiment.
+    json_ : bool
+        Print JSON.
+    """
+
+    experiments: Path = Path("configs/experiments")
+    results: Path = Path("results")
+    json_: bool = False
+
+    def read(self, names: Sequence[str] | None = None) -> list[Experiment]:
+        """Experiments of these names, or all if none is given; see `read_experiment`."""
+        wanted = names or experiment_names(self.experiments)
+        return [read_experiment(self.experiments, name) for name in wanted]
+
+
+def as_options(values: Mapping[str, Any]) -> list[str]:
+    """Words ``--KEY VALUE`` of a command line."""
+    texts = {k: v if isinstance(v, str) else json.dumps(v) for k, v in values.items()}
+    return [word for key, text in texts.items() for word in (f"--{key}", text)]
 
 
 def _read_run(path: Path, experiment: Mapping[str, Any], entry: Any) -> Run:
     if not isinstance(entry, dict) or not isinstance(entry.get("name"), str):
         raise ValueError(f"{path}: every run needs a name, got {entry!r}")
     label = f"run {entry['name']}"
-    _check_keys(path, label, entry, _RUN_KEYS)
-    paper = entry.get("paper", {})
-    for metric in paper:
-        if metric not in experiment["metrics"]:
-            raise unknown_name(f"metric of {label} in {path}", metric, experiment["metrics"])
+    _check_known(f"key of {label} in {path}", entry, _RUN_KEYS)
+    _check_known(f"metric of {label} in {path}", entry.get("paper", {}), experiment["metrics"])
     seeds = entry.get("seeds", experiment.get("seeds", [0]))
     if not seeds or not all(isinstance(seed, int) for seed in seeds):
         raise ValueError(f"{path}: {label}: seeds must be integers, got {seeds!r}")
     return Run(
-        name=entry["name"],
-        kind=experiment["kind"],
-        configs=(*experiment.get("configs", []), *entry.get("configs", [])),
-        overrides={**experiment.get("overrides", {}), **entry.get("overrides", {})},
-        seeds=tuple(seeds),
-        baseline=entry.get("baseline"),
-        paper=paper,
+        **entry
+        | {
+            "kind": experiment["kind"],
+            "configs": (*experiment.get("configs", []), *entry.get("configs", [])),
+            "overrides": experiment.get("overrides", {}) | entry.get("overrides", {}),
+            "seeds": tuple(seeds),
+        }
     )
 
 
-def selected_runs(experiment: Experiment, names: Sequence[str]) -> list[Run]:
-    """Runs of these names, or all if none is given."""
-    return [experiment.run(name) for name in names] if names else list(experiment.runs)
-
-
-def _check_keys(path: Path, label: str, content: Mapping[str, Any], known: Iterable[str]) -> None:
-    for key in content:
-        if key not in known:
-            raise unknown_name(f"key of {label} in {path}", key, known)
+def _check_known(label: str, names: Collection[Any], known: Collection[str]) -> None:
+    for name in names:
+        if name not in known:
+            raise unknown_name(label, name, known)
 
 
 def _read_mapping(path: Path) -> dict[str, Any]:

@@ -4,34 +4,25 @@ from __future__ import annotations
 
 import json
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from .definitions import Experiment, Run
 from .results import Record
+from .views import StoredViews
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """Mean over seeds.
-
-    Attributes
-    ----------
-    mean : float
-        Mean.
-    deviation : float or None
-        Standard deviation of the sample, None for a single seed.
-    count : int
-        Seeds.
-    """
+    """Mean over seeds, standard deviation of the sample (None for one seed), number of seeds."""
 
     mean: float
     deviation: float | None
     count: int
 
     @classmethod
-    def of(cls, values: Sequence[float]) -> Estimate:
+    def of(cls, values: Collection[float]) -> Estimate:
         """Estimate from one value or more."""
         deviation = statistics.stdev(values) if len(values) > 1 else None
         return cls(statistics.fmean(values), deviation, len(values))
@@ -39,17 +30,7 @@ class Estimate:
 
 @dataclass(frozen=True)
 class Row:
-    """All seeds of one run.
-
-    Attributes
-    ----------
-    run : Run
-        What was trained.
-    extra : mapping
-        Overrides given on the command line.
-    records : dict of int to dict
-        Results by seed; may be empty.
-    """
+    """Results of one run by seed, maybe none; `extra` are overrides given on the command line."""
 
     run: Run
     extra: Mapping[str, Any]
@@ -61,62 +42,40 @@ class Row:
         changes = ", ".join(f"{key}={value}" for key, value in self.extra.items())
         return f"{self.run.name} ({changes})" if changes else self.run.name
 
-    def metric(self, name: str) -> Estimate | None:
-        """A metric in percent, None if there is no result with it."""
-        values = [record["metrics"].get(name) for record in self.records.values()]
-        known = [100 * value for value in values if value is not None]
-        return Estimate.of(known) if known else None
+    def values(self, name: str) -> dict[int, float]:
+        """A metric, as a fraction, or another number of the results, by seeds that have it."""
+        found = {seed: {**r, **r["metrics"]}.get(name) for seed, r in self.records.items()}
+        return {seed: float(value) for seed, value in found.items() if value is not None}
 
-    def value(self, name: str) -> Estimate | None:
-        """A number of the results as it is, e.g. ``seconds_per_epoch``."""
-        values = [float(record[name]) for record in self.records.values()]
+    def estimate(self, name: str, factor: float = 1.0) -> Estimate | None:
+        """A factor times what `values` gives, None if that is nothing."""
+        values = [factor * value for value in self.values(name).values()]
         return Estimate.of(values) if values else None
 
-
-@dataclass(frozen=True)
-class Comparison:
-    """One run minus another, seed by seed.
-
-    Attributes
-    ----------
-    run, other : str
-        Their names.
-    differences : dict of int to float
-        Difference of the first metric in points by seed.
-    """
-
-    run: str
-    other: str
-    differences: Mapping[int, float]
-
-    @property
-    def estimate(self) -> Estimate:
-        """Mean and deviation."""
-        return Estimate.of(list(self.differences.values()))
-
-    @property
-    def wins(self) -> int:
-        """Seeds with which the run is better."""
-        return sum(difference > 0 for difference in self.differences.values())
+    def differences(self, other: Row, metric: str) -> dict[int, float]:
+        """A metric minus that of another row, in points, by common seed."""
+        ours, theirs = self.values(metric), other.values(metric)
+        common = sorted(ours.keys() & theirs.keys())
+        return {seed: 100 * (ours[seed] - theirs[seed]) for seed in common}
 
 
 @dataclass(frozen=True)
 class Summary:
     """Results of one experiment.
 
-    Attributes
-    ----------
-    experiment : Experiment
-        Its definition.
-    rows : list of Row
-        The defined runs, then those with overrides of the command line.
-    outdated : int
-        Results of this experiment whose definition has changed since.
+    `rows` are the defined runs, then those with overrides of the command line. `outdated` is the
+    number of results of this experiment whose definition has changed since.
     """
 
     experiment: Experiment
     rows: list[Row]
     outdated: int
+    views: StoredViews | None
+
+    @property
+    def metric(self) -> str:
+        """The first metric, of which differences are given."""
+        return self.experiment.metrics[0]
 
     @property
     def records(self) -> list[Record]:
@@ -129,93 +88,78 @@ class Summary:
         Over the seeds that both have, seed by seed, as these share initial weights and order of
         the data; where no seed is common, the difference of the means without a deviation.
         """
-        name = self.experiment.metrics[0]
-        base = self._baseline(row)
-        if base is None:
-            return None
-        ours, theirs = row.metric(name), base.metric(name)
-        if ours is None or theirs is None:
-            return None
-        common = list(self._differences(row, base).values())
-        return Estimate.of(common) if common else Estimate(ours.mean - theirs.mean, None, 0)
-
-    def comparisons(self) -> list[Comparison]:
-        """The compared run with each other one that has a result with the same seed."""
-        first = next((r for r in self.rows if r.run.name == self.experiment.compared), None)
-        if first is None:
-            return []
-        found = []
-        for other in self.rows:
-            differences = {} if other is first else self._differences(first, other)
-            if differences and other.extra == first.extra:
-                found.append(Comparison(first.name, other.name, differences))
-        return found
-
-    def _differences(self, row: Row, other: Row) -> dict[int, float]:
-        """First metric of one row minus that of another, in points, by common seed."""
-        name = self.experiment.metrics[0]
-        values = {
-            seed: (row.records[seed]["metrics"].get(name), other.records[seed]["metrics"].get(name))
-            for seed in sorted(row.records.keys() & other.records.keys())
-        }
-        return {
-            seed: 100 * (ours - theirs)
-            for seed, (ours, theirs) in values.items()
-            if ours is not None and theirs is not None
-        }
+        for base in self.rows:
+            if base.run.name == row.run.baseline and base.extra == row.extra:
+                common = row.differences(base, self.metric)
+                if common:
+                    return Estimate.of(common.values())
+                ours, theirs = (r.estimate(self.metric, 100) for r in (row, base))
+                return Estimate(ours.mean - theirs.mean, None, 0) if ours and theirs else None
+        return None
 
     def paper_gain(self, row: Row) -> float | None:
         """Difference of the first metric to the baseline in the paper, in points."""
-        name = self.experiment.metrics[0]
-        if row.run.baseline is None or name not in row.run.paper:
+        if row.run.baseline is None or self.metric not in row.run.paper:
             return None
-        base = self.experiment.run(row.run.baseline)
-        return row.run.paper[name] - base.paper[name] if name in base.paper else None
+        base = self.experiment.run(row.run.baseline).paper.get(self.metric)
+        return None if base is None else row.run.paper[self.metric] - base
 
-    def _baseline(self, row: Row) -> Row | None:
-        for other in self.rows:
-            if other.run.name == row.run.baseline and other.extra == row.extra:
-                return other
-        return None
+    def comparisons(self) -> dict[str, dict[int, float]]:
+        """Differences in points of the compared run to each other one, by its name, by seed."""
+        rows = {row.name: row for row in self.rows if not row.extra}
+        first = rows.pop(self.experiment.compared or "", None)
+        if first is None:
+            return {}
+        found = {name: first.differences(row, self.metric) for name, row in rows.items()}
+        return {name: differences for name, differences in found.items() if differences}
 
     def to_dict(self) -> dict[str, Any]:
-        """Everything that the tables hold, for JSON."""
-        names = self.experiment.metrics
+        """Everything that the tables hold; JSON needs the attributes of each `Estimate`."""
+        experiment = self.experiment
+        costs = ("seconds_per_epoch", "peak_memory_bytes", "parameters")
+        rows = [
+            {
+                "run": row.run.name,
+                "extra": row.extra,
+                "seeds": sorted(row.records),
+                "metrics": {name: row.estimate(name, 100) for name in experiment.metrics},
+                "paper": row.run.paper,
+                "gain": self.gain(row),
+                "paper_gain": self.paper_gain(row),
+                **{name: row.estimate(name) for name in costs},
+            }
+            for row in self.rows
+        ]
+        comparisons = [
+            {
+                "run": experiment.compared,
+                "other": other,
+                "differences": differences,
+                "wins": wins(differences),
+                **vars(Estimate.of(differences.values())),
+            }
+            for other, differences in self.comparisons().items()
+        ]
         return {
-            "experiment": self.experiment.name,
-            "title": self.experiment.title,
-            "data": self.experiment.data,
-            "paper": self.experiment.paper,
+            "experiment": experiment.name,
+            "title": experiment.title,
+            "data": experiment.data,
+            "paper": experiment.paper,
             "outdated": self.outdated,
-            "rows": [
-                {
-                    "run": row.run.name,
-                    "extra": dict(row.extra),
-                    "seeds": sorted(row.records),
-                    "metrics": {name: _dict(row.metric(name)) for name in names},
-                    "paper": dict(row.run.paper),
-                    "gain": _dict(self.gain(row)),
-                    "paper_gain": self.paper_gain(row),
-                    "seconds_per_epoch": _dict(row.value("seconds_per_epoch")),
-                    "peak_memory_bytes": _dict(row.value("peak_memory_bytes")),
-                    "parameters": _dict(row.value("parameters")),
-                }
-                for row in self.rows
-            ],
-            "comparisons": [
-                {
-                    "run": c.run,
-                    "other": c.other,
-                    "differences": dict(c.differences),
-                    "wins": c.wins,
-                    **vars(c.estimate),
-                }
-                for c in self.comparisons()
-            ],
+            "rows": rows,
+            "comparisons": comparisons,
+            "views": self.views,
         }
 
 
-def summarise(experiment: Experiment, records: Sequence[Record]) -> Summary:
+def wins(differences: Mapping[int, float]) -> int:
+    """Seeds with which a run is better than another one."""
+    return sum(difference > 0 for difference in differences.values())
+
+
+def summarise(
+    experiment: Experiment, records: Sequence[Record], views: StoredViews | None = None
+) -> Summary:
     """Sort results to the runs of an experiment by what was trained.
 
     Parameters
@@ -225,25 +169,23 @@ def summarise(experiment: Experiment, records: Sequence[Record]) -> Summary:
     records : sequence of dict
         Results of any experiments; those of other ones count if they have trained the same. Of
         several with the same seed the last counts.
+    views : StoredViews, optional
+        Shares of receptive fields.
     """
-    rows = [Row(run, {}, _by_seed(records, run.definition())) for run in experiment.runs]
-    own = [record for record in records if record["experiment"] == experiment.name]
-    known = {run.name: run for run in experiment.runs}
+    definitions = {run.name: run.definition() for run in experiment.runs}
+    rows = [Row(run, {}, _by_seed(records, definitions[run.name])) for run in experiment.runs]
     variants: dict[tuple[str, str], Row] = {}
     outdated = 0
-    for record in own:
-        run, extra = known.get(record["run"]), record["extra"]
-        if run is None or run.definition(extra) != record["definition"]:
+    for record in (record for record in records if record["experiment"] == experiment.name):
+        definition, extra = record["definition"], record["extra"]
+        run = next((run for run in experiment.runs if run.name == record["run"]), None)
+        if run is None or definition not in (definitions[run.name], run.definition(extra)):
             outdated += 1
-        elif record["definition"] != run.definition():
+        elif definition != definitions[run.name]:
             key = (run.name, json.dumps(extra, sort_keys=True))
-            variants[key] = Row(run, extra, _by_seed(records, record["definition"]))
-    return Summary(experiment, rows + list(variants.values()), outdated)
+            variants[key] = Row(run, extra, _by_seed(records, definition))
+    return Summary(experiment, [*rows, *variants.values()], outdated, views)
 
 
 def _by_seed(records: Sequence[Record], definition: str) -> dict[int, Record]:
     return {r["seed"]: r for r in records if r["definition"] == definition}
-
-
-def _dict(estimate: Estimate | None) -> dict[str, Any] | None:
-    return None if estimate is None else vars(estimate).copy()

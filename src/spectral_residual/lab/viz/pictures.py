@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -20,11 +21,14 @@ from ...pose.heatmap import HeatmapCodec, default_sigma, flip_heatmaps
 from ...pose.network import load_pose_network
 from ...pose.skeleton import Skeleton
 from ...report.figures import contact_sheet, encode
-from .figures import filter_figure
-from .names import HEATMAPS, RECEPTIVE_FIELD, SKELETONS, filters_name
+from ...report.files import write_file
+from .filters import filter_figure
+from .page import HEATMAPS, RECEPTIVE_FIELD, SKELETONS, filters_name
 from .receptive_field import ReceptiveField, effective_receptive_field, receptive_field_figure
 
-_DRAWN_SCORE = 0.1
+DRAWN_SCORE = 0.1
+"""Joints with a lower score are not drawn."""
+
 _ENLARGED = 2
 _CASES = 5
 
@@ -46,35 +50,21 @@ class Views:
     pictures: dict[str, bytes]
 
     def shares(self) -> dict[str, dict[str, float]]:
-        """Shares of gradient energy and absolute gradient outside the central 25 %, by name."""
-        return {
-            name: {"energy_outside": f.energy_outside, "absolute_outside": f.absolute_outside}
-            for name, f in self.fields.items()
-        }
+        """`ReceptiveField.shares` by name of the network."""
+        return {name: field.shares() for name, field in self.fields.items()}
 
     def write(self, folder: Path) -> list[Path]:
         """Write the pictures into a folder, which is created; the files."""
-        folder.mkdir(parents=True, exist_ok=True)
-        for name, content in self.pictures.items():
-            (folder / name).write_bytes(content)
-        return [folder / name for name in self.pictures]
+        return [write_file(folder / name, content) for name, content in self.pictures.items()]
 
 
 @dataclass(frozen=True, eq=False)
 class _Predictions:
-    """Predictions of one network for S samples.
+    """Of one network for S samples, with flip test."""
 
-    Attributes
-    ----------
-    heatmaps : Tensor
-        (S, K, h, w), with flip test.
-    points, scores : ndarray
-        (S, K, 2) x, y in pixels of the crop, and (S, K).
-    """
-
-    heatmaps: Tensor
-    points: NDArray[np.float64]
-    scores: NDArray[np.float64]
+    heatmaps: Tensor  # (S, K, h, w)
+    points: NDArray[np.float64]  # (S, K, 2) x, y in pixels of the crop
+    scores: NDArray[np.float64]  # (S, K)
 
 
 def draw_networks(
@@ -103,21 +93,11 @@ def draw_networks(
     FileNotFoundError
         If there is no such checkpoint.
     """
-    models = {}
-    for name, path in checkpoints.items():
-        models[name], skeleton, size = load_pose_network(path)
-        if size != data.input_size or skeleton != data.skeleton:
-            raise ValueError(
-                f"--ckpt {name}: a model for {size[0]}x{size[1]} and {skeleton.num_joints} joints, "
-                f"the data are {data.input_size[0]}x{data.input_size[1]} (H x W) with "
-                f"{data.skeleton.num_joints}, or joints of other names"
-            )
+    models = {name: _load(name, path, data) for name, path in checkpoints.items()}
     samples = _samples(data, count)
     images = torch.stack([sample["image"] for sample in samples])
-    fields = {
-        name: effective_receptive_field(model, normalise(images), layer)
-        for name, model in models.items()
-    }
+    pixels = normalise(images)
+    fields = {n: effective_receptive_field(model, pixels, layer) for n, model in models.items()}
     pictures = {RECEPTIVE_FIELD: receptive_field_figure(fields)}
     for name, model in models.items():
         figure = filter_figure(model)
@@ -128,6 +108,52 @@ def draw_networks(
     pictures[SKELETONS] = encode(_skeletons(predictions, samples, chosen, data.skeleton))
     pictures[HEATMAPS] = encode(_heatmaps(predictions, images, chosen))
     return Views(fields, pictures)
+
+
+def draw_crops(
+    images: Sequence[Tensor], points: NDArray[Any], scores: NDArray[Any], skeleton: Skeleton
+) -> list[NDArray[np.uint8]]:
+    """Draw a skeleton on each of S crops, which are enlarged twice.
+
+    Parameters
+    ----------
+    images : sequence of Tensor
+        Each (H, W, 3) uint8 RGB.
+    points : ndarray
+        (S, K, 2) x, y in pixels of the crop.
+    scores : ndarray
+        (S, K); joints with a score of at most `DRAWN_SCORE` are left out.
+    skeleton : Skeleton
+        Names, edges and sides.
+
+    Returns
+    -------
+    list of ndarray
+        Each (2 H, 2 W, 3) uint8 RGB.
+    """
+    enlarged = _ENLARGED * points + (_ENLARGED - 1) / 2
+    return [
+        draw_poses(_enlarge(image), at[None], score[None], skeleton, DRAWN_SCORE)
+        for image, at, score in zip(images, enlarged, scores, strict=True)
+    ]
+
+
+def annotated(samples: Sequence[Sample]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Joints (S, K, 2) of S samples, x, y in pixels of the crop, and their visibility (S, K)."""
+    joints = torch.stack([sample["joints"] for sample in samples]).numpy()
+    return joints, torch.stack([sample["visible"] for sample in samples]).numpy()
+
+
+def _load(name: str, path: str | Path, data: KeypointDataModule) -> nn.Module:
+    """Network of a checkpoint, which must fit the data."""
+    model, skeleton, size = load_pose_network(path)
+    if size != data.input_size or skeleton != data.skeleton:
+        raise ValueError(
+            f"--ckpt {name}: a model for {size[0]}x{size[1]} and {skeleton.num_joints} joints, "
+            f"the data are {data.input_size[0]}x{data.input_size[1]} (H x W) with "
+            f"{data.skeleton.num_joints}, or joints of other names"
+        )
+    return model
 
 
 def _samples(data: KeypointDataModule, count: int) -> list[Sample]:
@@ -155,17 +181,15 @@ def _good_and_bad(
     predictions: Mapping[str, _Predictions], samples: Sequence[Sample], data: KeypointDataModule
 ) -> list[int]:
     """Samples with the least and the greatest mean error of all networks, in that order."""
-    joints = np.stack([sample["joints"].numpy() for sample in samples])
-    visible = np.stack([sample["visible"].numpy() for sample in samples]) > 0
+    joints, visible = annotated(samples)
     errors = np.mean(
         [np.linalg.norm(p.points - joints, axis=2) for p in predictions.values()], axis=0
     )
     limit = 0.5 * np.hypot(*data.input_size)
-    total = (np.minimum(errors, limit) * visible).sum(axis=1) / np.maximum(visible.sum(axis=1), 1)
-    order = np.argsort(total, kind="stable")
-    if len(order) <= 2 * _CASES:
-        return order.tolist()
-    return [*order[:_CASES].tolist(), *order[-_CASES:].tolist()]
+    known = visible > 0
+    total = (np.minimum(errors, limit) * known).sum(axis=1) / np.maximum(known.sum(axis=1), 1)
+    order: list[int] = np.argsort(total, kind="stable").tolist()
+    return order[:_CASES] + order[_CASES:][-_CASES:]
 
 
 def _skeletons(
@@ -175,20 +199,11 @@ def _skeletons(
     skeleton: Skeleton,
 ) -> NDArray[np.uint8]:
     """One row of the annotated persons, and one for each network."""
-    rows = [[(samples[i]["joints"].numpy(), samples[i]["visible"].numpy()) for i in chosen]]
-    rows += [[(p.points[i], p.scores[i]) for i in chosen] for p in predictions.values()]
-    pictures = [
-        draw_poses(
-            _enlarged(samples[i]["image"].numpy()),
-            _ENLARGED * points[None] + (_ENLARGED - 1) / 2,
-            scores[None],
-            skeleton,
-            _DRAWN_SCORE,
-        )
-        for row in rows
-        for i, (points, scores) in zip(chosen, row, strict=True)
-    ]
-    return _with_names(contact_sheet(pictures, columns=len(chosen)), ["annotated", *predictions])
+    images = [samples[i]["image"] for i in chosen]
+    pictures = draw_crops(images, *annotated([samples[i] for i in chosen]), skeleton)
+    for found in predictions.values():
+        pictures += draw_crops(images, found.points[chosen], found.scores[chosen], skeleton)
+    return _with_names(contact_sheet(pictures, len(chosen)), ["annotated", *predictions])
 
 
 def _heatmaps(
@@ -198,12 +213,12 @@ def _heatmaps(
     pictures = []
     for prediction in predictions.values():
         for i in chosen:
-            image = _enlarged(images[i].numpy())
+            image = _enlarge(images[i])
             values = prediction.heatmaps[i].amax(dim=0).clamp(0, 1).numpy()
             values = cv2.resize(values, image.shape[1::-1], interpolation=cv2.INTER_LINEAR)
             colour = 255 * colormaps["inferno"](values)[..., :3]
             pictures.append(np.clip(0.35 * image + colour, 0, 255).astype(np.uint8))
-    return _with_names(contact_sheet(pictures, columns=len(chosen)), list(predictions))
+    return _with_names(contact_sheet(pictures, len(chosen)), list(predictions))
 
 
 def _with_names(sheet: NDArray[np.uint8], names: Sequence[str]) -> NDArray[np.uint8]:
@@ -218,5 +233,6 @@ def _with_names(sheet: NDArray[np.uint8], names: Sequence[str]) -> NDArray[np.ui
     return np.hstack((margin, sheet))
 
 
-def _enlarged(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    return image.repeat(_ENLARGED, axis=0).repeat(_ENLARGED, axis=1)
+def _enlarge(image: Tensor) -> NDArray[np.uint8]:
+    pixels: NDArray[np.uint8] = image.numpy()
+    return pixels.repeat(_ENLARGED, axis=0).repeat(_ENLARGED, axis=1)

@@ -20,6 +20,7 @@ from ...report.figures import render
 
 _LEAST = 1e-4
 _COLUMNS = 4
+_BATCH = 8
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,19 +38,16 @@ class ReceptiveField:
     absolute: NDArray[np.float64]
     energy: NDArray[np.float64]
 
-    @property
-    def energy_outside(self) -> float:
-        """Share of the energy outside the central 25 % of the image."""
-        return _share_outside(self.energy)
-
-    @property
-    def absolute_outside(self) -> float:
-        """Share of the absolute gradient outside the central 25 % of the image."""
-        return _share_outside(self.absolute)
+    def shares(self) -> dict[str, float]:
+        """Shares outside the central 25 % of the image, of energy and of absolute gradient."""
+        return {
+            "energy_outside": _share_outside(self.energy),
+            "absolute_outside": _share_outside(self.absolute),
+        }
 
 
 def effective_receptive_field(
-    model: nn.Module, images: Tensor, layer: str | None = None, batch_size: int = 8
+    model: nn.Module, images: Tensor, layer: str | None = None
 ) -> ReceptiveField:
     """Gradient of the sum of all channels at the centre of a map, over the input.
 
@@ -62,12 +60,11 @@ def effective_receptive_field(
     layer : str, optional
         Module whose output is looked at, as in ``model.named_modules()``; by default the
         network's output. It must be a map (N, C, h, w); its centre is (h // 2, w // 2).
-    batch_size : int
-        Images at a time.
 
     Returns
     -------
     ReceptiveField
+        Means over the images.
 
     Raises
     ------
@@ -85,7 +82,7 @@ def effective_receptive_field(
     energy = torch.zeros_like(absolute)
     try:
         with torch.enable_grad():
-            for batch in images.split(batch_size):
+            for batch in images.split(_BATCH):
                 pixels = batch.detach().clone().requires_grad_()
                 seen.clear()
                 model(pixels)
@@ -132,7 +129,7 @@ def receptive_field_figure(fields: Mapping[str, ReceptiveField]) -> bytes:
         frame.set(fill=False, edgecolor="white", linestyle="--")
         axes.add_patch(frame)
         axes.set_title(name, fontsize=12, parse_math=False)
-        axes.set_xlabel(f"outside: {100 * field.energy_outside:.1f} % of the energy")
+        axes.set_xlabel(f"outside: {100 * _share_outside(field.energy):.1f} % of the energy")
         axes.set_xticks([])
         axes.set_yticks([])
     bar = figure.colorbar(image, ax=list(panels), shrink=0.8)
