@@ -108,7 +108,7 @@ def run_function(function: Callable[..., int | None], arguments: Sequence[str], 
         if parameter.kind is parameter.VAR_KEYWORD:
             continue
         if is_dataclass(kind):
-            own = {field.name: found[field.name] for field in fields(kind)}
+            own = {key: _value(of, found[key], key) for key, of in get_type_hints(kind).items()}
             named[name] = kind(**own)  # type: ignore[operator]
         elif parameter.kind is parameter.KEYWORD_ONLY:
             named[name] = _value(kind, found[name], name)

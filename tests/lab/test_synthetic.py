@@ -22,13 +22,36 @@ from spectral_residual.lab.generated.sampling import (
     sample_people,
     sample_pose,
 )
-from spectral_residual.lab.generated.write_people import generate_dataset
+from spectral_residual.lab.generated.write_people import PeopleOptions, generate_dataset
 from spectral_residual.pose.annotations import annotated_instances, read_annotations
 from spectral_residual.pose.skeleton import COCO
 
 INDEX = {name: index for index, name in enumerate(COCO.names)}
 SIZE = (96, 96)
 T_POSE = Pose(left_arm=Limb(abduction=85), right_arm=Limb(abduction=85))
+
+
+def generate(root, **options):
+    return generate_dataset(root, PeopleOptions(**options), progress=False)
+
+
+def mirrored(person, width):
+    """The person whose picture is the mirror image in an image of that width."""
+    pose, (x, y) = person.pose, person.position
+    mirrored_pose = Pose(
+        pose.right_arm,
+        pose.left_arm,
+        pose.right_leg,
+        pose.left_leg,
+        pose.spine_bend,
+        -pose.spine_side,
+        -pose.spine_turn,
+        pose.head_nod,
+        -pose.head_tilt,
+        -pose.head_turn,
+    )
+    place = (width - 1 - x, y)
+    return replace(person, position=place, pose=mirrored_pose, yaw=-person.yaw, roll=-person.roll)
 
 
 def sampled_people(count, seed=0, size=(192, 192)):
@@ -39,9 +62,7 @@ def sampled_people(count, seed=0, size=(192, 192)):
 @pytest.fixture(scope="module")
 def dataset(tmp_path_factory):
     root = tmp_path_factory.mktemp("synthetic") / "people"
-    summary = generate_dataset(
-        root, train_images=52, val_images=50, image_size=SIZE, seed=5, progress=False
-    )
+    summary = generate(root, train_images=52, val_images=50, image_size=SIZE, seed=5)
     return root, summary
 
 
@@ -130,7 +151,7 @@ def test_the_silhouette_covers_every_joint_of_body_and_limbs():
 def test_mirrored_people_give_the_mirrored_picture_with_the_sides_swapped():
     for person in sampled_people(25, seed=2):
         scene = render_scene([person], light=(0.4, -0.8))
-        mirror = render_scene([person.mirrored(192)], light=(-0.4, -0.8))
+        mirror = render_scene([mirrored(person, 192)], light=(-0.4, -0.8))
         difference = np.abs(mirror.image[:, ::-1].astype(int) - scene.image).mean()
         assert difference < 0.15
         expected = scene.keypoints[0][list(COCO.flip_permutation)]
@@ -143,7 +164,7 @@ def test_mirrored_people_give_the_mirrored_picture_with_the_sides_swapped():
 
 def test_mirroring_moves_something():
     person = Person((96, 96), 150, T_POSE, yaw=30, roll=20)
-    flipped = render_scene([person.mirrored(192)]).image[:, ::-1]
+    flipped = render_scene([mirrored(person, 192)]).image[:, ::-1]
     assert np.abs(render_scene([person]).image.astype(int) - flipped).mean() < 0.15
     assert np.abs(render_scene([person]).image.astype(int) - flipped[:, ::-1]).mean() > 3
 
@@ -383,9 +404,9 @@ def test_the_package_reads_the_files(dataset):
 def test_same_seed_gives_the_same_bytes_whatever_the_count(dataset, tmp_path):
     root, _ = dataset
     few, other = tmp_path / "few", tmp_path / "other"
-    options = {"train_images": 6, "val_images": 3, "image_size": SIZE, "progress": False}
-    generate_dataset(few, **options, seed=5)
-    generate_dataset(other, **options, seed=6)
+    options = {"train_images": 6, "val_images": 3, "image_size": SIZE}
+    generate(few, **options, seed=5)
+    generate(other, **options, seed=6)
     for split, count in (("train", 6), ("val", 3)):
         pictures = sorted((few / f"{split}2017").iterdir())
         assert len(pictures) == count
@@ -400,7 +421,7 @@ def test_same_seed_gives_the_same_bytes_whatever_the_count(dataset, tmp_path):
         shown = {image["id"] for image in contents[0]["images"]}
         kept = [a for a in contents[1]["annotations"] if a["image_id"] in shown]
         assert contents[0]["annotations"] == kept
-    generate_dataset(tmp_path / "again", **options, seed=5)
+    generate(tmp_path / "again", **options, seed=5)
     for file in (path for path in few.rglob("*") if path.is_file()):
         assert file.read_bytes() == (tmp_path / "again" / file.relative_to(few)).read_bytes()
 
@@ -416,26 +437,26 @@ def test_the_same_data_set_is_not_rendered_again(dataset, monkeypatch):
         raise AssertionError("rendered again")
 
     monkeypatch.setattr(write_people, "make_sample", fail)
-    options = {"train_images": 52, "val_images": 50, "image_size": SIZE, "progress": False}
-    assert generate_dataset(root, **options, seed=5) == summary
+    options = {"train_images": 52, "val_images": 50, "image_size": SIZE}
+    assert generate(root, **options, seed=5) == summary
     with pytest.raises(FileExistsError, match=r"another data set.*'seed': 5.*'seed': 4"):
-        generate_dataset(root, **options, seed=4)
+        generate(root, **options, seed=4)
 
 
 def test_a_damaged_data_set_is_reported(tmp_path):
-    options = {"train_images": 2, "val_images": 1, "image_size": SIZE, "progress": False}
-    generate_dataset(tmp_path / "a", **options)
+    options = {"train_images": 2, "val_images": 1, "image_size": SIZE}
+    generate(tmp_path / "a", **options)
     (tmp_path / "a" / "train2017" / "000000000002.jpg").unlink()
     with pytest.raises(ValueError, match="train2017: got 1 files, expected 2"):
-        generate_dataset(tmp_path / "a", **options)
+        generate(tmp_path / "a", **options)
 
 
 def test_other_peoples_files_are_not_touched(tmp_path):
     (tmp_path / "notes.txt").write_text("keep")
     with pytest.raises(FileExistsError, match="no generated data set"):
-        generate_dataset(tmp_path, train_images=1, val_images=1, progress=False)
+        generate(tmp_path, train_images=1, val_images=1)
     with pytest.raises(FileExistsError, match="no generated data set"):
-        generate_dataset(tmp_path / "notes.txt", train_images=1, val_images=1, progress=False)
+        generate(tmp_path / "notes.txt", train_images=1, val_images=1)
     assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
     assert (tmp_path / "notes.txt").read_text() == "keep"
 
@@ -443,7 +464,7 @@ def test_other_peoples_files_are_not_touched(tmp_path):
 def test_an_empty_folder_is_filled_and_an_interrupted_run_leaves_nothing(tmp_path, monkeypatch):
     root = tmp_path / "data"
     root.mkdir()
-    options = {"train_images": 3, "val_images": 1, "image_size": SIZE, "progress": False}
+    options = {"train_images": 3, "val_images": 1, "image_size": SIZE}
 
     def interrupt(split, index, **keywords):
         if index == 2:
@@ -453,10 +474,10 @@ def test_an_empty_folder_is_filled_and_an_interrupted_run_leaves_nothing(tmp_pat
     with monkeypatch.context() as patch:
         patch.setattr(write_people, "make_sample", interrupt)
         with pytest.raises(KeyboardInterrupt):
-            generate_dataset(root, **options)
+            generate(root, **options)
     assert list(tmp_path.iterdir()) == [root]
     assert list(root.iterdir()) == []
-    generate_dataset(root, **options)
+    generate(root, **options)
     assert {path.name for path in root.iterdir()} == {"annotations", "train2017", "val2017"}
     assert list(tmp_path.iterdir()) == [root]
 
@@ -472,7 +493,7 @@ def test_an_empty_folder_is_filled_and_an_interrupted_run_leaves_nothing(tmp_pat
 )
 def test_numbers_out_of_range_are_refused(tmp_path, options, message):
     with pytest.raises(ValueError, match=message):
-        generate_dataset(tmp_path / "a", **options)
+        generate(tmp_path / "a", **options)
     assert not (tmp_path / "a").exists()
 
 

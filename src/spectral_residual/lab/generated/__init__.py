@@ -14,7 +14,13 @@ Everywhere `rng` is the source of randomness and `size` the (H, W) of the image 
 from __future__ import annotations
 
 from .actions import ACTION_PAIRS
-from .write_people import generate_dataset
-from .write_videos import generate_action_videos
+from .write_people import PeopleOptions, generate_dataset
+from .write_videos import VideoOptions, generate_action_videos
 
-__all__ = ["ACTION_PAIRS", "generate_action_videos", "generate_dataset"]
+__all__ = [
+    "ACTION_PAIRS",
+    "PeopleOptions",
+    "VideoOptions",
+    "generate_action_videos",
+    "generate_dataset",
+]

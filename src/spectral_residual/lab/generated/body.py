@@ -8,7 +8,7 @@ right. The sides of the body have the same lengths; only the pose can tell them 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
@@ -83,19 +83,6 @@ class Pose(NamedTuple):
     head_nod: float = 0.0
     head_tilt: float = 0.0
     head_turn: float = 0.0
-
-    def mirrored(self) -> Pose:
-        """Return the pose seen in a mirror: sides swapped, sideways angles negated."""
-        return self._replace(
-            left_arm=self.right_arm,
-            right_arm=self.left_arm,
-            left_leg=self.right_leg,
-            right_leg=self.left_leg,
-            spine_side=-self.spine_side,
-            spine_turn=-self.spine_turn,
-            head_tilt=-self.head_tilt,
-            head_turn=-self.head_turn,
-        )
 
 
 class Body(NamedTuple):
@@ -201,12 +188,6 @@ class Person:
     def __post_init__(self) -> None:
         if not self.stature > 0:
             raise ValueError(f"Person.stature must be above 0 pixels, got {self.stature}")
-
-    def mirrored(self, width: int) -> Person:
-        """Return the person whose picture is the mirror image in an image of that width, pixels."""
-        x, y = self.position
-        place, pose = (width - 1 - x, y), self.pose.mirrored()
-        return replace(self, position=place, pose=pose, yaw=-self.yaw, roll=-self.roll)
 
 
 @dataclass(frozen=True)

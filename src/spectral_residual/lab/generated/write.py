@@ -6,13 +6,12 @@ import json
 import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.progress import track
-
-from .samples import SPLITS
 
 Record = dict[str, Any]
 
@@ -26,19 +25,11 @@ def check_number(name: str, value: int, least: int, most: int | None = None) -> 
         raise ValueError(f"{name} must be {expected}, got {value}")
 
 
-def check_parameters(parameters: Record, kind: str, most: int, even: bool = False) -> None:
-    """Raise ValueError if one that both data sets have is out of range.
-
-    These are ``train_KIND`` and ``val_KIND``, `most` at most, ``image_size``, whose sides may have
-    to be even, and ``seed``.
-    """
-    for split in SPLITS:
-        check_number(f"{split}_{kind}", parameters[f"{split}_{kind}"], 1, most)
-    size = parameters["image_size"]
+def check_image_size(size: tuple[int, int], even: bool = False) -> None:
+    """Raise ValueError if (H, W) in pixels are too small or, where they must be, not even."""
     if len(size) != 2 or min(size) < _MIN_SIDE or (even and any(side % 2 for side in size)):
         expected = f"{'even ' if even else ''}(H, W) of at least {_MIN_SIDE}"
-        raise ValueError(f"image_size must be {expected}, got {tuple(size)}")
-    check_number("seed", parameters["seed"], 0)
+        raise ValueError(f"image_size must be {expected}, got {size}")
 
 
 def show_progress(items: Iterable[Any], label: str, count: int, shown: bool) -> Iterable[Any]:
@@ -62,6 +53,15 @@ def new_folder(root: Path) -> Iterator[Path]:
 def is_free(root: Path) -> bool:
     """Whether there is nothing at `root`, or an empty folder."""
     return not root.exists() or (root.is_dir() and not any(root.iterdir()))
+
+
+def describe(description: str, version: int, options: Any) -> Record:
+    """What a data set's file says of it: a description and the parameters it was made with."""
+    parameters = {"generator_version": version, **asdict(options)}
+    return {
+        "description": description,
+        "parameters": parameters | {"image_size": list(options.image_size)},
+    }
 
 
 def read_same(root: Path, file: Path, info: Record, defaults: Record | None = None) -> Record:

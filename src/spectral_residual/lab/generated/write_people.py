@@ -24,7 +24,9 @@ from .samples import SPLITS, Sample, make_sample
 from .write import (
     Record,
     check_files,
-    check_parameters,
+    check_image_size,
+    check_number,
+    describe,
     is_free,
     new_folder,
     read_same,
@@ -34,7 +36,6 @@ from .write import (
 GENERATOR_VERSION = 1
 """Raised whenever the same parameters give other images or labels."""
 
-_DESCRIPTION = "Generated articulated people with COCO keypoints"
 _VAL_ID_OFFSET = 500_000
 _IDS_PER_IMAGE = 10
 _JPEG_QUALITY = 92
@@ -45,6 +46,48 @@ _CATEGORY = {
     "keypoints": list(COCO.names),
     "skeleton": [[first + 1, second + 1] for first, second in COCO.edges],
 }
+
+
+@dataclass(frozen=True)
+class PeopleOptions:
+    """All that decides what a data set of people holds.
+
+    Parameters
+    ----------
+    train_images : int
+        From 1 to 499,999.
+    val_images : int
+        From 1 to 499,999.
+    image_size : tuple of int
+        Height and width in pixels, at least 64 each.
+    seed : int
+        0 or more; the same seed gives the same bytes.
+    upright : bool
+        Only people who stand or walk upright, which a network learns in minutes; otherwise they
+        also sit, squat, kick, lean, lie and stand on their hands.
+
+    Raises
+    ------
+    ValueError
+        If a number is out of range.
+    """
+
+    train_images: int = 700
+    val_images: int = 200
+    image_size: tuple[int, int] = (192, 192)
+    seed: int = 0
+    upright: bool = False
+
+    def __post_init__(self) -> None:
+        check_number("train_images", self.train_images, 1, _VAL_ID_OFFSET - 1)
+        check_number("val_images", self.val_images, 1, _VAL_ID_OFFSET - 1)
+        check_image_size(self.image_size)
+        check_number("seed", self.seed, 0)
+
+    def image_ids(self, split: str) -> range:
+        """Numbers of a split's images in COCO's files, in which their names consist."""
+        count, before = getattr(self, f"{split}_images"), _VAL_ID_OFFSET * (split == "val")
+        return range(before + 1, before + 1 + count)
 
 
 @dataclass(frozen=True)
@@ -72,9 +115,8 @@ def _annotation_file(root: Path, split: str) -> Path:
     return root / "annotations" / f"person_keypoints_{split}2017.json"
 
 
-def _image_ids(split: str, count: int) -> range:
-    first = 1 + (_VAL_ID_OFFSET if split == "val" else 0)
-    return range(first, first + count)
+def _image_name(image_id: int) -> str:
+    return f"{image_id:012d}.jpg"
 
 
 def _polygons(mask: NDArray[np.bool_]) -> list[list[float]]:
@@ -127,31 +169,25 @@ def _annotations(sample: Sample, image_id: int) -> list[Record]:
     return records
 
 
-def _write_split(root: Path, split: str, info: Record, progress: bool) -> int:
+def _write_split(root: Path, split: str, options: PeopleOptions, progress: bool) -> int:
     """Write images and annotation file of one split; return the number of single people."""
-    parameters = info["parameters"]
-    height, width = parameters["image_size"]
+    size, ids = options.image_size, options.image_ids(split)
     folder, file = root / f"{split}2017", _annotation_file(root, split)
     folder.mkdir()
     file.parent.mkdir(exist_ok=True)
     images, annotations = [], []
-    ids = _image_ids(split, parameters[f"{split}_images"])
     for index, image_id in show_progress(enumerate(ids), f"{split} images", len(ids), progress):
         sample = make_sample(
-            split,
-            index,
-            image_size=(height, width),
-            seed=parameters["seed"],
-            upright=parameters["upright"],
+            split, index, image_size=size, seed=options.seed, upright=options.upright
         )
-        name = f"{image_id:012d}.jpg"
+        name = _image_name(image_id)
         picture = cv2.cvtColor(sample.scene.image, cv2.COLOR_RGB2BGR)
         if not cv2.imwrite(str(folder / name), picture, [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY]):
             raise OSError(f"could not write image {folder / name}")
-        images.append({"id": image_id, "file_name": name, "width": width, "height": height})
+        images.append({"id": image_id, "file_name": name, "width": size[1], "height": size[0]})
         annotations += _annotations(sample, image_id)
     content = {
-        "info": info,
+        "info": _info(options),
         "licenses": [],
         "images": images,
         "annotations": annotations,
@@ -161,23 +197,20 @@ def _write_split(root: Path, split: str, info: Record, progress: bool) -> int:
     return sum(record["iscrowd"] == 0 for record in annotations)
 
 
-def _check_split(root: Path, split: str, info: Record) -> int:
+def _info(options: PeopleOptions) -> Record:
+    return describe("Generated articulated people with COCO keypoints", GENERATOR_VERSION, options)
+
+
+def _check_split(root: Path, split: str, options: PeopleOptions) -> int:
     """Check that the data set exists with all its images; return the number of single people."""
-    content = read_same(root, _annotation_file(root, split), info, defaults={"upright": False})
-    ids = _image_ids(split, info["parameters"][f"{split}_images"])
-    check_files(root, root / f"{split}2017", [f"{image_id:012d}.jpg" for image_id in ids])
+    file = _annotation_file(root, split)
+    content = read_same(root, file, _info(options), defaults={"upright": False})
+    check_files(root, root / f"{split}2017", [_image_name(i) for i in options.image_ids(split)])
     return sum(record["iscrowd"] == 0 for record in content["annotations"])
 
 
 def generate_dataset(
-    root: str | Path,
-    *,
-    train_images: int = 700,
-    val_images: int = 200,
-    image_size: tuple[int, int] = (192, 192),
-    seed: int = 0,
-    upright: bool = False,
-    progress: bool = True,
+    root: str | Path, options: PeopleOptions | None = None, *, progress: bool = True
 ) -> DatasetSummary:
     """Generate articulated people in COCO's files and layout.
 
@@ -190,15 +223,8 @@ def generate_dataset(
     ----------
     root : str or Path
         New or empty folder.
-    train_images, val_images : int
-        Images per split, 1 to 499,999.
-    image_size : tuple of int
-        (H, W) in pixels, at least 64 each.
-    seed : int
-        0 or more.
-    upright : bool
-        Only people who stand or walk upright, which a network learns in minutes; otherwise they
-        also sit, squat, kick, lean, lie and stand on their hands.
+    options : PeopleOptions, optional
+        What it shall hold.
     progress : bool
         Whether to show a bar on standard error.
 
@@ -207,61 +233,25 @@ def generate_dataset(
     FileExistsError
         If ``root`` holds something else.
     ValueError
-        If a number is out of range, or ``root`` holds this data set with images missing.
+        If ``root`` holds this data set with images missing.
     """
-    root = Path(root)
-    parameters: Record = {
-        "generator_version": GENERATOR_VERSION,
-        "train_images": train_images,
-        "val_images": val_images,
-        "image_size": list(image_size),
-        "seed": seed,
-        "upright": upright,
-    }
-    check_parameters(parameters, "images", _VAL_ID_OFFSET - 1)
-    info = {"description": _DESCRIPTION, "parameters": parameters}
+    root, options = Path(root), options or PeopleOptions()
     if is_free(root):
         with new_folder(root) as stage:
-            people = [_write_split(stage, split, info, progress) for split in SPLITS]
+            people = [_write_split(stage, split, options, progress) for split in SPLITS]
     else:
-        people = [_check_split(root, split, info) for split in SPLITS]
-    return DatasetSummary(root, train_images, val_images, *people)
+        people = [_check_split(root, split, options) for split in SPLITS]
+    return DatasetSummary(root, options.train_images, options.val_images, *people)
 
 
-def people(
-    folder: Path,
-    *,
-    train_images: int = 700,
-    val_images: int = 200,
-    image_size: tuple[int, int] = (192, 192),
-    seed: int = 0,
-    upright: bool = False,
-) -> None:
+def people(folder: Path, options: PeopleOptions) -> None:
     """Generate articulated people with the 17 COCO keypoints, in COCO's files and layout.
-
-    The same seed gives the same bytes.
 
     Parameters
     ----------
     folder : Path
         New folder for the data set.
-    train_images : int
-        From 1 to 499,999.
-    val_images : int
-        From 1 to 499,999.
-    image_size : tuple of int
-        Height and width in pixels, at least 64 each.
-    seed : int
-        0 or more.
-    upright : bool
-        Only people who stand or walk upright.
+    options : PeopleOptions
+        What it shall hold.
     """
-    summary = generate_dataset(
-        folder,
-        train_images=train_images,
-        val_images=val_images,
-        image_size=image_size,
-        seed=seed,
-        upright=upright,
-    )
-    print(summary)
+    print(generate_dataset(folder, options))

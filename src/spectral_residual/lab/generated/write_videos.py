@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
+from itertools import product
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -22,10 +23,10 @@ from ...errors import unknown_name
 from .actions import ACTION_PAIRS, ACTIONS, render_action, sample_action
 from .samples import SPLITS
 from .write import (
-    Record,
     check_files,
+    check_image_size,
     check_number,
-    check_parameters,
+    describe,
     is_free,
     new_folder,
     read_same,
@@ -47,6 +48,47 @@ ENCODERS: dict[str, dict[str, str]] = {
 _DESCRIPTION = "Generated actions in pairs that differ in the direction of time"
 _INFO_FILE = "dataset.json"
 _MOST_VIDEOS = 99_999
+
+
+@dataclass(frozen=True)
+class VideoOptions:
+    """All that decides what a data set of actions holds.
+
+    Parameters
+    ----------
+    train_videos : int
+        Per class, from 1 to 99,999.
+    val_videos : int
+        Per class, from 1 to 99,999.
+    frames : int
+        Per video, 2 or more, at 12 frames per second.
+    image_size : tuple of int
+        Height and width in pixels, even and at least 64 each.
+    seed : int
+        0 or more; the same seed and encoder give the same bytes.
+
+    Raises
+    ------
+    ValueError
+        If a number is out of range.
+    """
+
+    train_videos: int = 50
+    val_videos: int = 25
+    frames: int = 22
+    image_size: tuple[int, int] = (80, 80)
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        check_number("train_videos", self.train_videos, 1, _MOST_VIDEOS)
+        check_number("val_videos", self.val_videos, 1, _MOST_VIDEOS)
+        check_image_size(self.image_size, even=True)
+        check_number("frames", self.frames, 2)
+        check_number("seed", self.seed, 0)
+
+    def file_names(self, split: str) -> list[str]:
+        """Names of a split's files in the folder of each class."""
+        return [f"{number:05d}.mp4" for number in range(getattr(self, f"{split}_videos"))]
 
 
 @dataclass(frozen=True)
@@ -127,35 +169,29 @@ def write_video(
         container.mux(stream.encode(None))
 
 
-def _write_pair(root: Path, parameters: Record, place: tuple[str, int, int]) -> None:
+def _write_pair(
+    root: Path, options: VideoOptions, encoder: str, place: tuple[str, int, int, str]
+) -> None:
     """Render one action, and write it forwards and backwards."""
-    split, number, pair = place
-    rng = np.random.default_rng([parameters["seed"], SPLITS.index(split), pair, number])
-    height, width = parameters["image_size"]
+    split, pair, number, file = place
+    rng = np.random.default_rng([options.seed, SPLITS.index(split), pair, number])
     forwards, backwards = ACTION_PAIRS[pair]
-    action = sample_action(forwards, rng, frames=parameters["frames"], image_size=(height, width))
+    action = sample_action(forwards, rng, frames=options.frames, image_size=options.image_size)
     frames = render_action(action)
     for name, ordered in ((forwards, frames), (backwards, frames[::-1])):
-        file = root / split / name / _file_name(number)
-        write_video(file, ordered, encoder=parameters["encoder"])
+        write_video(root / split / name / file, ordered, encoder=encoder)
 
 
-def _file_name(number: int) -> str:
-    return f"{number:05d}.mp4"
-
-
-def _write(root: Path, info: Record, workers: int, progress: bool) -> None:
-    parameters = info["parameters"]
-    for split in SPLITS:
-        for name in ACTIONS:
-            (root / split / name).mkdir(parents=True)
+def _write(root: Path, options: VideoOptions, encoder: str, workers: int, progress: bool) -> None:
+    for split, name in product(SPLITS, ACTIONS):
+        (root / split / name).mkdir(parents=True)
     places = [
-        (split, number, pair)
+        (split, pair, number, file)
         for split in SPLITS
-        for number in range(parameters[f"{split}_videos"])
+        for number, file in enumerate(options.file_names(split))
         for pair in range(len(ACTION_PAIRS))
     ]
-    write_pair = partial(_write_pair, root, parameters)
+    write_pair = partial(_write_pair, root, options, encoder)
     with ExitStack() as stack:
         done: Iterable[None] = map(write_pair, places)
         if workers > 0:
@@ -164,26 +200,12 @@ def _write(root: Path, info: Record, workers: int, progress: bool) -> None:
             done = pool.imap_unordered(write_pair, places, chunksize=4)
         for _ in show_progress(done, "pairs of videos", len(places), progress):
             pass
-    (root / _INFO_FILE).write_text(json.dumps(info, indent=2) + "\n", encoding="utf-8")
-
-
-def _check(root: Path, info: Record) -> None:
-    """Check that the data set exists with all its videos."""
-    read_same(root, root / _INFO_FILE, info)
-    for split in SPLITS:
-        names = [_file_name(number) for number in range(info["parameters"][f"{split}_videos"])]
-        for action in ACTIONS:
-            check_files(root, root / split / action, names)
 
 
 def generate_action_videos(
     root: str | Path,
+    options: VideoOptions | None = None,
     *,
-    train_videos: int = 50,
-    val_videos: int = 25,
-    frames: int = 22,
-    image_size: tuple[int, int] = (80, 80),
-    seed: int = 0,
     workers: int = 0,
     progress: bool = True,
 ) -> VideoDatasetSummary:
@@ -203,24 +225,13 @@ def generate_action_videos(
     ----------
     root : str or Path
         New or empty folder.
-    train_videos, val_videos : int
-        Videos per class and split, 1 to 99,999.
-    frames : int
-        Frames per video, 2 or more, at 12 frames per second.
-    image_size : tuple of int
-        (H, W) in pixels, even and at least 64 each.
-    seed : int
-        0 or more.
+    options : VideoOptions, optional
+        What it shall hold.
     workers : int
         Processes to start besides this one; 0 does all work in this one. A script that asks for
         more needs the usual ``if __name__ == "__main__":``.
     progress : bool
         Whether to show a bar on standard error.
-
-    Returns
-    -------
-    VideoDatasetSummary
-        Counts of videos.
 
     Raises
     ------
@@ -229,69 +240,37 @@ def generate_action_videos(
     OSError
         If PyAV has none of the `ENCODERS`.
     ValueError
-        If a number is out of range, or ``root`` holds this data set with videos missing.
+        If the workers are below 0, or ``root`` holds this data set with videos missing.
     """
-    root = Path(root)
-    parameters: Record = {
-        "generator_version": GENERATOR_VERSION,
-        "train_videos": train_videos,
-        "val_videos": val_videos,
-        "frames": frames,
-        "image_size": list(image_size),
-        "seed": seed,
-        "encoder": find_encoder(),
-    }
-    check_parameters(parameters, "videos", _MOST_VIDEOS, even=True)
-    check_number("frames", frames, 2)
+    root, options, encoder = Path(root), options or VideoOptions(), find_encoder()
     check_number("workers", workers, 0)
-    info = {"description": _DESCRIPTION, "parameters": parameters}
+    info = describe(_DESCRIPTION, GENERATOR_VERSION, options)
+    info["parameters"]["encoder"] = encoder
     if is_free(root):
         with new_folder(root) as stage:
-            _write(stage, info, workers, progress)
+            _write(stage, options, encoder, workers, progress)
+            text = json.dumps(info, indent=2) + "\n"
+            (stage / _INFO_FILE).write_text(text, encoding="utf-8")
     else:
-        _check(root, info)
-    return VideoDatasetSummary(root, train_videos * len(ACTIONS), val_videos * len(ACTIONS))
+        read_same(root, root / _INFO_FILE, info)
+        for split, action in product(SPLITS, ACTIONS):
+            check_files(root, root / split / action, options.file_names(split))
+    counts = (len(ACTIONS) * len(options.file_names(split)) for split in SPLITS)
+    return VideoDatasetSummary(root, *counts)
 
 
-def videos(
-    folder: Path,
-    *,
-    train_videos: int = 50,
-    val_videos: int = 25,
-    frames: int = 22,
-    image_size: tuple[int, int] = (80, 80),
-    seed: int = 0,
-    workers: int = 0,
-) -> None:
+def videos(folder: Path, options: VideoOptions, *, workers: int = 0) -> None:
     """Generate people who perform actions, as video files in folders of classes.
 
-    The classes come in pairs that differ in the direction of time. The same seed gives the same
-    bytes.
+    The classes come in pairs that differ in the direction of time.
 
     Parameters
     ----------
     folder : Path
         New folder for the data set.
-    train_videos : int
-        Per class, from 1 to 99,999.
-    val_videos : int
-        Per class, from 1 to 99,999.
-    frames : int
-        Per video, 2 or more.
-    image_size : tuple of int
-        Height and width in pixels, even and at least 64 each.
-    seed : int
-        0 or more.
+    options : VideoOptions
+        What it shall hold.
     workers : int
         Processes besides this one.
     """
-    summary = generate_action_videos(
-        folder,
-        train_videos=train_videos,
-        val_videos=val_videos,
-        frames=frames,
-        image_size=image_size,
-        seed=seed,
-        workers=workers,
-    )
-    print(summary)
+    print(generate_action_videos(folder, options, workers=workers))
