@@ -7,7 +7,6 @@ the two apart. Holds, easing and camera follow laws that are the same forwards a
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from itertools import chain
 
@@ -63,9 +62,9 @@ class Action:
     camera : ndarray, (T, 2), float64
         (x, y) by which the background of each frame is shifted, in pixels.
     background : ndarray, (H + 2 M, W + 2 M, 3), uint8
-        RGB picture of what lies behind, with a margin M for the shift.
+        RGB picture of what lies behind, with a margin M, not below the largest shift.
     margin : int
-        M, not below the largest shift.
+        M.
     light : tuple of float
         Direction (x, y) in the image from which the light comes.
     wear_seed : int
@@ -89,26 +88,10 @@ def ease(
 ) -> FloatArray:
     """Course of a movement from 0 to 1: u^a / (u^a + (1 - u)^b) between two holds.
 
-    Swapping the holds and swapping the powers reverses it: the course c becomes 1 - c[::-1].
-
-    Parameters
-    ----------
-    frames : int
-        T, 2 or more.
-    holds : tuple of float
-        Shares of the time to wait before and after, from 0 to below 0.5.
-    powers : tuple of float
-        a and b, above 0: 1 starts and ends at full speed, more does so gently.
-
-    Returns
-    -------
-    ndarray, (T,), float64
-        Does not fall; the first is 0, the last 1.
-
-    Raises
-    ------
-    ValueError
-        If there are fewer than 2 frames.
+    Returns (T,) from 0 to 1 that does not fall. Swapping the holds and swapping the powers reverses
+    it: the course c becomes 1 - c[::-1]. The holds are the shares of the time to wait before and
+    after, from 0 to below 0.5, the powers a and b above 0: 1 starts and ends at full speed, more
+    does so gently. Fewer than 2 frames raise ValueError.
     """
     if frames < 2:
         raise ValueError(f"frames must be 2 or more, got {frames}")
@@ -189,12 +172,7 @@ def _waving(rng: np.random.Generator) -> tuple[Pose, Pose]:
     return start._replace(left_arm=across), end._replace(left_arm=out)
 
 
-_POSES: tuple[Callable[[np.random.Generator], tuple[Pose, Pose]], ...] = (
-    _sitting,
-    _arms_up,
-    _bent_down,
-    _waving,
-)
+_POSES = (_sitting, _arms_up, _bent_down, _waving)
 """First and last pose of the first action of each of the `ACTION_PAIRS`."""
 
 
@@ -264,11 +242,6 @@ def sample_action(
     image_size : tuple of int
         (H, W) in pixels; the person stands 0.76 to 0.88 times the shorter side tall.
 
-    Returns
-    -------
-    Action
-        For `render_action`.
-
     Raises
     ------
     ValueError
@@ -303,18 +276,7 @@ def sample_action(
 
 
 def render_action(action: Action) -> NDArray[np.uint8]:
-    """Draw all frames, each by itself: the reversed action gives the same frames reversed.
-
-    Parameters
-    ----------
-    action : Action
-        What to draw.
-
-    Returns
-    -------
-    ndarray, (T, H, W, 3), uint8
-        RGB.
-    """
+    """Draw all frames, (T, H, W, 3), uint8, RGB; the reversed action gives them in reverse."""
     height, width = (side - 2 * action.margin for side in action.background.shape[:2])
     frames = np.empty((len(action.people), height, width, 3), np.uint8)
     for frame, person, shift in zip(frames, action.people, action.camera, strict=True):

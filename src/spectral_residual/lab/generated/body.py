@@ -29,20 +29,10 @@ class Limb(NamedTuple):
     """Angles of one arm or leg in degrees; all 0 is hanging straight down.
 
     Both sides use the same signs (outward and inward, not left and right), so that swapping the
-    two limbs of a pair mirrors the pose.
-
-    Parameters
-    ----------
-    flexion : float
-        Swing of the upper part forward.
-    abduction : float
-        Swing of the upper part outward; negative crosses the midline.
-    rotation : float
-        Inward turn about the upper part's own axis.
-    bend : float
-        Elbow (forearm forward) or knee (shin backward), 0 is straight.
-    tip : float
-        Wrist flexion, or toes pointing down.
+    two limbs of a pair mirrors the pose. The upper part swings forward by the flexion, outward by
+    the abduction (negative crosses the midline), and turns inward about its own axis by the
+    rotation. The bend is that of the elbow (forearm forward) or knee (shin backward), 0 is
+    straight; the tip is the flexion of the wrist, or toes pointing down.
     """
 
     flexion: float = 0.0
@@ -55,22 +45,8 @@ class Limb(NamedTuple):
 class Pose(NamedTuple):
     """Joint angles of a whole person in degrees, independent of place, size and facing.
 
-    Parameters
-    ----------
-    left_arm, right_arm, left_leg, right_leg : Limb
-        Angles of the four limbs.
-    spine_bend : float
-        Chest leaning forward over the pelvis.
-    spine_side : float
-        Chest leaning to the person's right.
-    spine_turn : float
-        Chest turned to the person's left.
-    head_nod : float
-        Head bent forward.
-    head_tilt : float
-        Head leaning to the person's right.
-    head_turn : float
-        Head turned to the person's left.
+    Spine: the chest over the pelvis; head: over the chest. Bend and nod lean forward, side and
+    tilt to the person's right; turns are to the person's left.
     """
 
     left_arm: Limb = Limb()
@@ -88,20 +64,9 @@ class Pose(NamedTuple):
 class Body(NamedTuple):
     """Lengths of a symmetric body, as shares of the stature.
 
-    Parameters
-    ----------
-    trunk : float
-        Pelvis to the middle of the shoulders.
-    shoulder, hip : float
-        Half the distance between the two shoulders, the two hips.
-    upper_arm, forearm, hand, thigh, shin, foot : float
-        Lengths of the parts of a limb.
-    neck : float
-        Middle of the shoulders to the lower end of the skull.
-    head : float
-        Radius of the skull.
-    build : float
-        Thickness of trunk and limbs; 1 is average.
+    The trunk reaches from the pelvis to the middle of the shoulders, the neck from there to the
+    lower end of the skull. Shoulder and hip are half the distance between the two; the head is the
+    radius of the skull. The build is the thickness of trunk and limbs; 1 is average.
     """
 
     trunk: float = 0.285
@@ -122,14 +87,8 @@ class Body(NamedTuple):
 class Look:
     """Colours (RGB, 0 to 255) and clothes of a person; the same on both sides.
 
-    Parameters
-    ----------
-    skin, hair, shirt, trousers, shoes : tuple of int
-        Colours.
-    long_sleeves, long_trousers : bool
-        Whether forearms and shins are clothed; else they show skin.
-    long_hair : bool
-        Whether the hair falls down to the shoulders.
+    Where sleeves or trousers are not long, forearms or shins show skin; long hair falls down to the
+    shoulders.
     """
 
     skin: Colour = (224, 172, 134)
@@ -152,12 +111,8 @@ class Person:
         (x, y) of the pelvis in pixels.
     stature : float
         Height of the upright body in pixels, above 0.
-    pose : Pose
-        Joint angles.
-    body : Body
-        Proportions.
-    look : Look
-        Colours and clothes.
+    pose, body, look : Pose, Body, Look
+        Joint angles, proportions, colours and clothes.
     yaw : float
         Turn about the body's vertical axis in degrees: 0 faces the camera, 90 faces the image's
         right (the person has turned to their left), 180 faces away.

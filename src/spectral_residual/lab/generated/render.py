@@ -156,7 +156,7 @@ def render_scene(
     front: Sequence[Solid] = (),
     light: tuple[float, float] = (0.0, -1.0),
 ) -> Scene:
-    """Draw people and clutter; the result depends on the arguments only.
+    """Draw people and clutter; the result, in the order of people, depends on nothing else.
 
     Parameters
     ----------
@@ -170,11 +170,6 @@ def render_scene(
         Clutter drawn before and after the people; its part numbers are ignored.
     light : tuple of float
         Direction (x, y) in the image from which the light comes.
-
-    Returns
-    -------
-    Scene
-        Image, keypoints and silhouettes, in the order of ``people``.
 
     Raises
     ------

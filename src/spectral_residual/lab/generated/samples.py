@@ -97,27 +97,19 @@ def make_sample(
     seed: int = 0,
     upright: bool = False,
 ) -> Sample:
-    """Draw image ``index`` of a split; nothing else decides what it shows.
+    """Draw image ``index`` (from 0) of a split, "train" or "val"; nothing else decides on it.
 
-    Every 25th image shows nobody, and image 49 has a crowd behind its people.
+    Every 25th image shows nobody, and image 49 has a crowd behind its people. People who are less
+    than 15 % seen are left out of the picture.
 
     Parameters
     ----------
-    split : str
-        "train" or "val".
-    index : int
-        From 0.
     image_size : tuple of int
         (H, W) in pixels.
     seed : int
         Seed of the whole data set.
     upright : bool
         Only people who stand or walk upright, seen from any side.
-
-    Returns
-    -------
-    Sample
-        People who are less than 15 % seen are left out of the picture.
 
     Raises
     ------

@@ -92,17 +92,7 @@ class PeopleOptions:
 
 @dataclass(frozen=True)
 class DatasetSummary:
-    """What a generated data set holds.
-
-    Parameters
-    ----------
-    root : Path
-        Its folder.
-    train_images, val_images : int
-        Images per split.
-    train_people, val_people : int
-        Annotated single people (no crowds) per split.
-    """
+    """Where a data set is; images and annotated single people (no crowds) of its splits."""
 
     root: Path
     train_images: int

@@ -93,15 +93,7 @@ class VideoOptions:
 
 @dataclass(frozen=True)
 class VideoDatasetSummary:
-    """What a generated data set of videos holds.
-
-    Parameters
-    ----------
-    root : Path
-        Its folder.
-    train_videos, val_videos : int
-        Videos per split, all classes together.
-    """
+    """Where a data set is; videos of its splits, all classes together."""
 
     root: Path
     train_videos: int
@@ -111,10 +103,7 @@ class VideoDatasetSummary:
 def find_encoder() -> str:
     """Return the name of the first of the `ENCODERS` that this build of PyAV has.
 
-    Raises
-    ------
-    OSError
-        If it has none of them.
+    If it has none of them, it raises OSError.
     """
     import av  # of all generated data only videos need it
 
