@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from itertools import chain
+from typing import Any
 
 import cv2
 import numpy as np
@@ -114,7 +115,8 @@ def blend_poses(first: Pose, second: Pose, share: float) -> Pose:
     def between(a: float, b: float) -> float:
         return (1 - share) * a + share * b
 
-    limbs = [Limb(*map(between, *pair)) for pair in zip(first[:4], second[:4], strict=True)]
+    pairs = zip(first[:4], second[:4], strict=True)
+    limbs: list[Any] = [Limb(*map(between, *pair)) for pair in pairs]
     return Pose(*limbs, *map(between, first[4:], second[4:]))
 
 
@@ -127,7 +129,7 @@ def _limb(rng: np.random.Generator, angles: _Angles) -> Limb:
 def _standing(rng: np.random.Generator) -> Pose:
     trunk = rng.normal((3, 0, 0), 3).tolist()
     head = rng.normal((2, 0, 0), (5, 4, 10)).tolist()
-    limbs = [_limb(rng, angles) for angles in (_HANGING, _HANGING, _STANDING, _STANDING)]
+    limbs: list[Any] = [_limb(rng, angles) for angles in (_HANGING, _HANGING, _STANDING, _STANDING)]
     return Pose(*limbs, *trunk, *head)
 
 

@@ -20,8 +20,7 @@ Colour = tuple[int, int, int]
 NOSE, EYE, EAR = (0, -12, 1.2), (24, 10, 0.95), (95, -5, 1.06)
 """Azimuth to the own side and elevation in degrees, and distance in radii of the skull."""
 
-# Camera axes of a person at yaw, pitch and roll 0: left is right, up is minus down, forward is
-# towards the camera.
+# At yaw, pitch and roll 0: left is right, up is minus down, forward is towards the camera.
 _FACING_CAMERA = np.diag([1.0, -1.0, -1.0])
 
 

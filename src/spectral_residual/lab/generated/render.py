@@ -26,8 +26,6 @@ _SHIFT = 4
 _CIRCLE = np.stack([func(np.arange(24) * (2 * np.pi / 24)) for func in (np.cos, np.sin)], axis=-1)
 _EDGE_SHADE = 0.66
 _CORE_WIDTH = 0.68
-
-
 _LEFT_CHAINS = (
     (Part.LEFT_EYE,),
     (Part.LEFT_EAR,),
@@ -156,7 +154,7 @@ def render_scene(
     front: Sequence[Solid] = (),
     light: tuple[float, float] = (0.0, -1.0),
 ) -> Scene:
-    """Draw people and clutter; the result, in the order of people, depends on nothing else.
+    """Draw people and clutter; the result depends on the arguments only.
 
     Parameters
     ----------
@@ -194,15 +192,13 @@ def render_scene(
         _draw(canvas, owners, solid, 0, direction)
 
     owner = owners // PART_STRIDE
-    seen = [
-        np.count_nonzero(owner == i + 1) / max(1, np.count_nonzero(mask))
-        for i, mask in enumerate(masks)
-    ]
+    uncovered = [np.count_nonzero(owner == i + 1) for i in range(len(people))]
+    whole = [np.count_nonzero(mask) for mask in masks]
     keypoints = [_keypoints(skeleton, owners, i) for i, (_, skeleton) in enumerate(figures)]
     return Scene(
         image=_halved(canvas),
         keypoints=np.array(keypoints).reshape(-1, 17, 3),
         silhouettes=np.array([_halved(m) for m in masks]).reshape(-1, height, width) >= 128,
-        seen=np.array(seen, np.float64),
+        seen=np.array(uncovered, np.float64) / np.maximum(1, whole),
         parts=owners,
     )

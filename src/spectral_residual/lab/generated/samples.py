@@ -75,18 +75,12 @@ def _clutter(
 def _crowd(rng: np.random.Generator, size: tuple[int, int]) -> list[Person]:
     """Draw a band of small people far away."""
     height, width = size
-    tiny = sample_people(rng, (height // 4, width // 3), 9)
-    return [
-        Person(
-            ((i + 0.5 + rng.uniform(-0.3, 0.3)) * width / len(tiny), 0.25 * height),
-            0.22 * min(size),
-            person.pose,
-            person.body,
-            person.look,
-            person.yaw,
-        )
-        for i, person in enumerate(tiny)
-    ]
+    crowd = []
+    for i, person in enumerate(sample_people(rng, (height // 4, width // 3), 9)):
+        place = (i + 0.5 + rng.uniform(-0.3, 0.3)) * width / 9, 0.25 * height
+        looks = person.pose, person.body, person.look, person.yaw
+        crowd.append(Person(place, 0.22 * min(size), *looks))
+    return crowd
 
 
 def make_sample(

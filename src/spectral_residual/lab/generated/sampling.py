@@ -9,10 +9,11 @@ import numpy as np
 
 from .body import Body, Colour, Limb, Look, Person, Pose, build_skeleton
 
-ARM_LIMITS: tuple[Limb, Limb] = (Limb(-50, -40, -60, 0, -20), Limb(170, 165, 100, 145, 30))
+_Limits = tuple[Limb, Limb]
+ARM_LIMITS: _Limits = (Limb(-50, -40, -60, 0, -20), Limb(170, 165, 100, 145, 30))
 """Smallest and largest angles of an arm in degrees."""
 
-LEG_LIMITS: tuple[Limb, Limb] = (Limb(-25, -28, -30, 0, -15), Limb(115, 50, 30, 135, 40))
+LEG_LIMITS: _Limits = (Limb(-25, -28, -30, 0, -15), Limb(115, 50, 30, 135, 40))
 """Smallest and largest angles of a leg in degrees."""
 
 # fmt: off
@@ -50,7 +51,7 @@ _LEG_SHARES = (0.36, 0.18, 0.14, 0.1, 0.12, 0.1)
 _UPRIGHT_LEG_SHARES = (0.7, 0.3, 0.0, 0.0, 0.0, 0.0)
 
 
-def _limb(rng: np.random.Generator, style: _Style, limits: tuple[Limb, Limb]) -> Limb:
+def _limb(rng: np.random.Generator, style: _Style, limits: _Limits) -> Limb:
     means, spreads = np.array(style).T
     angles = np.clip(means + spreads * rng.standard_normal(len(means)), *limits)
     return Limb(*angles.tolist())
@@ -60,7 +61,7 @@ def _pair(
     rng: np.random.Generator,
     styles: dict[str, _Style],
     shares: tuple[float, ...],
-    limits: tuple[Limb, Limb],
+    limits: _Limits,
     alike: float,
 ) -> tuple[Limb, Limb]:
     """Draw a left and a right limb, of one style with probability ``alike``."""
@@ -71,9 +72,7 @@ def _pair(
     return _limb(rng, styles[left], limits), _limb(rng, styles[right], limits)
 
 
-def _walking(
-    rng: np.random.Generator, limits: tuple[Limb, Limb], swing: float
-) -> tuple[Limb, Limb]:
+def _walking(rng: np.random.Generator, limits: _Limits, swing: float) -> tuple[Limb, Limb]:
     """Draw limbs that swing against each other; ``swing`` is the left one's in degrees."""
     pair = []
     for flexion in (swing, -swing):
@@ -170,21 +169,9 @@ def sample_person(
 ) -> Person:
     """Draw a person of whom at least 9 joints lie inside the image.
 
-    Parameters
-    ----------
-    rng : numpy.random.Generator
-        Source of randomness.
-    size : tuple of int
-        (H, W) of the image in pixels.
-    accept : callable
-        Further condition on the place; given up after 20 draws.
-    upright : bool
-        Only people who stand or walk upright, seen from any side.
-
-    Returns
-    -------
-    Person
-        Stature from 0.42 to 1.1 times the shorter side of the image.
+    The stature is 0.42 to 1.1 times the shorter side of the image. If ``upright``, the person
+    stands or walks, seen from any side. `accept` is a further condition on the place, given up
+    after 20 draws.
     """
     height, width = size
     pose, body, look = sample_pose(rng, upright), sample_body(rng), sample_look(rng)

@@ -65,21 +65,10 @@ def describe(description: str, version: int, options: Any) -> Record:
 
 
 def read_same(root: Path, file: Path, info: Record, defaults: Record | None = None) -> Record:
-    """Read the JSON file that describes the data set at `root`, which must be the one expected.
+    """Read the JSON file that describes the data set at `root`.
 
-    Parameters
-    ----------
-    root, file : Path
-        The data set's folder, and its file with a description and parameters.
-    info : dict
-        The expected ones.
-    defaults : dict, optional
-        Parameters that a file of an earlier version may lack.
-
-    Raises
-    ------
-    FileExistsError
-        If there is no such file, or another data set's.
+    Raises FileExistsError unless it says what `info` does, see `describe`; `defaults` are
+    parameters that a file of an earlier version may lack.
     """
     try:
         content: Record = json.loads(file.read_text(encoding="utf-8"))

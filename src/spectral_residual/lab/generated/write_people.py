@@ -84,10 +84,10 @@ class PeopleOptions:
         check_image_size(self.image_size)
         check_number("seed", self.seed, 0)
 
-    def image_ids(self, split: str) -> range:
-        """Numbers of a split's images in COCO's files, in which their names consist."""
-        count, before = getattr(self, f"{split}_images"), _VAL_ID_OFFSET * (split == "val")
-        return range(before + 1, before + 1 + count)
+    def images(self, split: str) -> dict[int, str]:
+        """Numbers of a split's images and the names of their files."""
+        count, first = getattr(self, f"{split}_images"), 1 + _VAL_ID_OFFSET * (split == "val")
+        return {number: f"{number:012d}.jpg" for number in range(first, first + count)}
 
 
 @dataclass(frozen=True)
@@ -103,10 +103,6 @@ class DatasetSummary:
 
 def _annotation_file(root: Path, split: str) -> Path:
     return root / "annotations" / f"person_keypoints_{split}2017.json"
-
-
-def _image_name(image_id: int) -> str:
-    return f"{image_id:012d}.jpg"
 
 
 def _polygons(mask: NDArray[np.bool_]) -> list[list[float]]:
@@ -161,16 +157,16 @@ def _annotations(sample: Sample, image_id: int) -> list[Record]:
 
 def _write_split(root: Path, split: str, options: PeopleOptions, progress: bool) -> int:
     """Write images and annotation file of one split; return the number of single people."""
-    size, ids = options.image_size, options.image_ids(split)
+    size, names = options.image_size, options.images(split)
     folder, file = root / f"{split}2017", _annotation_file(root, split)
     folder.mkdir()
     file.parent.mkdir(exist_ok=True)
     images, annotations = [], []
-    for index, image_id in show_progress(enumerate(ids), f"{split} images", len(ids), progress):
+    label, numbered = f"{split} images", enumerate(names.items())
+    for index, (image_id, name) in show_progress(numbered, label, len(names), progress):
         sample = make_sample(
             split, index, image_size=size, seed=options.seed, upright=options.upright
         )
-        name = _image_name(image_id)
         picture = cv2.cvtColor(sample.scene.image, cv2.COLOR_RGB2BGR)
         if not cv2.imwrite(str(folder / name), picture, [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY]):
             raise OSError(f"could not write image {folder / name}")
@@ -195,7 +191,7 @@ def _check_split(root: Path, split: str, options: PeopleOptions) -> int:
     """Check that the data set exists with all its images; return the number of single people."""
     file = _annotation_file(root, split)
     content = read_same(root, file, _info(options), defaults={"upright": False})
-    check_files(root, root / f"{split}2017", [_image_name(i) for i in options.image_ids(split)])
+    check_files(root, root / f"{split}2017", list(options.images(split).values()))
     return sum(record["iscrowd"] == 0 for record in content["annotations"])
 
 

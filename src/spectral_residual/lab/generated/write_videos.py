@@ -101,10 +101,7 @@ class VideoDatasetSummary:
 
 
 def find_encoder() -> str:
-    """Return the name of the first of the `ENCODERS` that this build of PyAV has.
-
-    If it has none of them, it raises OSError.
-    """
+    """Name of the first of the `ENCODERS` that this build of PyAV has; OSError if it has none."""
     import av  # of all generated data only videos need it
 
     for name in ENCODERS:
@@ -113,12 +110,7 @@ def find_encoder() -> str:
     raise OSError(f"PyAV {av.__version__} has no video encoder of {', '.join(ENCODERS)}")
 
 
-def write_video(
-    file: str | Path,
-    frames: NDArray[np.uint8],
-    *,
-    encoder: str | None = None,
-) -> None:
+def write_video(file: str | Path, frames: NDArray[np.uint8], *, encoder: str | None = None) -> None:
     """Write a video in which every frame is coded by itself, at a constant high quality.
 
     Parameters
