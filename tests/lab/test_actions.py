@@ -18,7 +18,7 @@ from spectral_residual.lab.generated.actions import (
 )
 from spectral_residual.lab.generated.body import Limb, Pose, build_skeleton
 from spectral_residual.lab.generated.render import render_scene
-from spectral_residual.lab.generated.scenery import wear
+from spectral_residual.lab.generated.samples import wear
 
 DRAWS = 60
 LEFT_SHOULDER, RIGHT_SHOULDER, LEFT_WRIST, RIGHT_WRIST, LEFT_HIP, LEFT_ANKLE = 5, 6, 9, 10, 11, 15

@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 from ...errors import unknown_name
 from .body import FloatArray, Limb, Look, Person, Pose, build_skeleton
 from .render import Image, render_scene
+from .samples import sample_background, sample_object, wear
 from .sampling import sample_body, sample_look
-from .scenery import sample_background, sample_object, wear
 
 ACTION_PAIRS: tuple[tuple[str, str], ...] = (
     ("sit_down", "stand_up"),
@@ -78,10 +78,6 @@ class Action:
     margin: int
     light: tuple[float, float]
     wear_seed: int
-
-    def reversed(self) -> Action:
-        """Return the action with its frames in reverse order."""
-        return replace(self, people=self.people[::-1], camera=self.camera[::-1])
 
 
 def ease(
@@ -273,8 +269,9 @@ def sample_action(
 
     scenery = render_scene([], size=wide, background=scenery, behind=objects, light=light).image
     wear_seed = int(rng.integers(2**32))
-    action = Action(tuple(people), camera, scenery, margin, light, wear_seed)
-    return action.reversed() if backwards else action
+    order = -1 if backwards else 1
+    people, camera = people[::order], camera[::order]
+    return Action(tuple(people), camera, scenery, margin, light, wear_seed)
 
 
 def render_action(action: Action) -> NDArray[np.uint8]:

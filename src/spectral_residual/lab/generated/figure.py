@@ -168,15 +168,7 @@ def _body(person: Person, skeleton: Skeleton3D) -> list[Solid]:
 
 
 def build_figure(person: Person) -> tuple[list[Solid], Skeleton3D]:
-    """Build all parts of a person.
-
-    Returns
-    -------
-    solids : list of Solid
-        Sorted for the painter's algorithm: the farthest first.
-    skeleton : Skeleton3D
-        The points they were built on.
-    """
+    """Build all parts of a person, the farthest first, and the points they are built on."""
     skeleton = build_skeleton(person)
     solids = _body(person, skeleton) + _head(person, skeleton)
     solids.sort(key=lambda solid: -solid.depth)
