@@ -113,19 +113,9 @@ def find_encoder() -> str:
 def write_video(file: str | Path, frames: NDArray[np.uint8], *, encoder: str | None = None) -> None:
     """Write a video in which every frame is coded by itself, at a constant high quality.
 
-    Parameters
-    ----------
-    file : str or Path
-        File to write; the ending says the container, e.g. ``.mp4``.
-    frames : ndarray, (T, H, W, 3), uint8
-        RGB; H and W are even, as colour is stored at half the size (yuv420p).
-    encoder : str, optional
-        One of `ENCODERS`; by default `find_encoder`.
-
-    Raises
-    ------
-    ValueError
-        If the frames are of another shape or type, or there is no such encoder.
+    The frames are RGB, (T, H, W, 3), uint8; H and W are even, as colour is stored at half the size
+    (yuv420p). The file's ending says the container, e.g. ``.mp4``. The encoder is one of
+    `ENCODERS`, by default `find_encoder`. Other frames and encoders raise ValueError.
     """
     import av
 
