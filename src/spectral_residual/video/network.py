@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from ..blocks import VIDEO_BLOCKS, check_imported
-from ..blocks.folded import fold_time
+from ..blocks.frames import fold_time
 from ..insertion import insert_blocks
 from ..training.checkpoint import check_same, description, read_checkpoint
 from ..training.resnet import ResNetTrunk
