@@ -449,6 +449,11 @@ def test_a_damaged_data_set_is_reported(tmp_path):
     (tmp_path / "a" / "train2017" / "000000000002.jpg").unlink()
     with pytest.raises(ValueError, match="train2017: got 1 files, expected 2"):
         generate(tmp_path / "a", **options)
+    generate(tmp_path / "b", **options)
+    file = tmp_path / "b" / "annotations" / "person_keypoints_train2017.json"
+    file.write_text(file.read_text().replace('"iscrowd"', '"crowd"'))
+    with pytest.raises(ValueError, match="'annotations' cannot be read; delete"):
+        generate(tmp_path / "b", **options)
 
 
 def test_other_peoples_files_are_not_touched(tmp_path):

@@ -192,7 +192,12 @@ def _check_split(root: Path, split: str, options: PeopleOptions) -> int:
     file = _annotation_file(root, split)
     content = read_same(root, file, _info(options), defaults={"upright": False})
     check_files(root, root / f"{split}2017", list(options.images(split).values()))
-    return sum(record["iscrowd"] == 0 for record in content["annotations"])
+    try:
+        return sum(record["iscrowd"] == 0 for record in content["annotations"])
+    except (KeyError, TypeError) as error:
+        raise ValueError(
+            f"{file}: 'annotations' cannot be read; delete {root} and generate it again"
+        ) from error
 
 
 def generate_dataset(
