@@ -118,7 +118,7 @@ _COMMANDS: dict[str, str | dict[str, str]] = {
         "speed": "video.commands:speed",
     },
     "data": {
-        "people": "lab.generated.write:people",
+        "people": "lab.generated.write_people:people",
         "videos": "lab.generated.write_videos:videos",
     },
     "demo": {"pose": "lab.demo.pose:pose", "video": "lab.demo.video:video"},

@@ -39,7 +39,8 @@ def insert_blocks(
 
     All weights keep their names, so that pre-trained weights can be loaded before or after. As the
     blocks start as the identity (alpha is 0; all but ``tsm``, ``srl`` for videos, and timm's), the
-    network's output does not change. After an error the network is as it was.
+    network's output does not change. After an error the network is as it was. A block between a
+    convolution and its batch normalisation is warned of: tools that fuse the two do not see it.
 
     Parameters
     ----------
@@ -67,12 +68,6 @@ def insert_blocks(
     -------
     nn.Module
         `model` itself.
-
-    Warns
-    -----
-    UserWarning
-        If a block comes between a convolution and its batch normalisation, which tools that fuse
-        the two do not see.
 
     Raises
     ------
