@@ -101,7 +101,7 @@ class Classification(Task):
         model: nn.Module = torchvision.models.get_model(backbone, num_classes=len(class_names))
         if block is not None:
             insert_blocks(
-                model, block_after, block, input_size=(3, *input_size), options=block_options
+                model, block_after, block, input_size=(3, *input_size), block_options=block_options
             )
         super().__init__(model.to(memory_format=torch.channels_last), optimizer)
         config = {"backbone": backbone, "block": block, "block_after": list(block_after)}

@@ -153,3 +153,13 @@ def test_other_options_are_handed_on():
 
     words = ["x", "--model.block", "srl", "--limit", "2", "--a=-1", "--b", "-1"]
     assert run_function(fit, words, "srl fit") == 3
+
+
+def test_numbers_of_a_pair_are_a_tuple_given_or_by_default():
+    def scale(*, size: tuple[int, int] = (3, 4)) -> None:
+        sizes.append(size)
+
+    sizes: list[tuple[int, int]] = []
+    run_function(scale, [], "srl scale")
+    run_function(scale, ["--size", "5", "6"], "srl scale")
+    assert sizes == [(3, 4), (5, 6)]

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import copy
+import gc
 import io
 import pickle
+import warnings
+import weakref
+from collections import OrderedDict
 
 import pytest
 import torch
+import torch.utils.checkpoint
 from torch import nn
 
 from spectral_residual import SRLBlock, create_block, insert_blocks, output_shapes
@@ -542,3 +547,118 @@ def test_outputs_that_no_block_can_take():
 def test_blocks_fit_the_modules_they_follow():
     with pytest.raises(ValueError, match="expected a feature map"):
         create_block("srl-fft", 8, (6, 5))(torch.zeros(1, 4, 6, 5))
+
+
+@pytest.mark.parametrize(
+    ("name", "place"),
+    [("swin_t", "features.1"), ("swin_t", "features.3.0"), ("swin_v2_t", "features.5")],
+)
+def test_maps_with_the_channels_last_axis_are_refused(name, place):
+    model = create("torchvision", name)
+    with pytest.raises(ValueError, match=rf"'{place}', .* is laid out as \(N, H, W, C\)"):
+        insert_blocks(model, [place], input_size=(3, 64, 64))
+    assert not any("srl" in key for key in model.state_dict())
+
+
+class OneSize(nn.Module):
+    """A network of channels-last maps that runs at one size alone."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem = nn.Conv2d(3, 10, 4, stride=4)
+        self.stage = nn.Sequential(nn.LayerNorm(10), nn.Linear(10, 10))
+
+    def forward(self, x):
+        if x.shape[2:] != (32, 24):
+            raise RuntimeError("another size")
+        return self.stage(self.stem(x).permute(0, 2, 3, 1)).mean(dim=(1, 2))
+
+
+def test_channels_last_maps_of_a_network_of_one_size_are_refused():
+    with pytest.raises(ValueError, match=r"laid out as \(N, H, W, C\)"):
+        insert_blocks(OneSize(), ["stage"], input_size=(3, 32, 24))
+    insert_blocks(OneSize(), ["stem"], input_size=(3, 32, 24))
+
+
+class Normalised(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv, self.bn = nn.Conv2d(3, 8, 3, padding=1), nn.BatchNorm2d(8)
+
+    def forward(self, x):
+        return self.bn(self.conv(x)).relu()
+
+
+@pytest.mark.parametrize(
+    "network",
+    [Normalised(), nn.Sequential(OrderedDict(conv=nn.Conv2d(3, 8, 3), bn=nn.BatchNorm2d(8)))],
+)
+def test_a_block_between_a_convolution_and_its_normalisation_is_warned_of(network):
+    with pytest.warns(UserWarning, match="between a convolution and its batch normalisation 'bn'"):
+        insert_blocks(copy.deepcopy(network), ["conv"], input_size=SMALL)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        insert_blocks(copy.deepcopy(network), ["bn"], input_size=SMALL)
+
+
+def test_fusing_behind_a_block_would_be_wrong_and_beside_it_is_right():
+    """Why the warning: after the normalisation, fusion changes nothing."""
+    torch.manual_seed(0)
+    model = insert_blocks(Normalised(), ["bn"], input_size=SMALL, block_options={"alpha": 1.0})
+    model = model.double().eval()
+    model.bn.running_mean.normal_()
+    x = torch.randn(2, *SMALL, dtype=torch.float64)
+    expected = model(x)
+    fused = copy.deepcopy(model)
+    fused.conv = torch.nn.utils.fuse_conv_bn_eval(fused.conv, fused.bn)
+    running = fused.bn
+    running.running_mean.zero_(), running.running_var.fill_(1 - running.eps)
+    running.weight.data.fill_(1), running.bias.data.zero_()
+    torch.testing.assert_close(fused(x), expected)
+
+
+def test_a_hook_runs_the_block_that_its_own_module_holds():
+    """Copies, replacements and removal: nothing holds a second reference to the block."""
+    torch.manual_seed(0)
+    model = insert_blocks(Normalised(), ["conv"], input_size=SMALL, block_options={"alpha": 1.0})
+    plain = Normalised()
+    plain.load_state_dict({k: v for k, v in model.state_dict().items() if "srl" not in k})
+    x = torch.randn(2, *SMALL)
+    twin = copy.deepcopy(model)
+    torch.testing.assert_close(twin.eval()(x), model.eval()(x))
+    twin.conv.srl.alpha.data.zero_()
+    assert not torch.allclose(twin(x), model(x))
+    torch.testing.assert_close(twin(x), plain.eval()(x))
+    block = weakref.ref(model.conv.srl)
+    del model.conv.srl
+    gc.collect()
+    assert block() is None
+    torch.testing.assert_close(model(x), plain(x))
+
+
+def test_replicas_of_a_network_run_their_own_blocks():
+    model = insert_blocks(Normalised(), ["conv"], input_size=SMALL, block_options={"alpha": 1.0})
+    replica, conv = copy.copy(model), copy.copy(model.conv)
+    replica._modules, conv._modules = dict(model._modules), {"srl": nn.Identity()}
+    replica._modules["conv"] = conv
+    x = torch.randn(2, *SMALL)
+    plain = nn.functional.conv2d(x, model.conv.weight, model.conv.bias, padding=1)
+    torch.testing.assert_close(replica.eval()(x), model.bn.eval()(plain).relu())
+
+
+def test_activation_checkpointing_gives_the_same_gradients():
+    torch.manual_seed(0)
+    model = insert_blocks(Normalised(), ["conv"], input_size=SMALL, block_options={"alpha": 1.0})
+    x = torch.randn(2, *SMALL)
+    model(x).square().sum().backward()
+    expected = {name: p.grad.clone() for name, p in model.named_parameters()}
+    model.zero_grad()
+    torch.utils.checkpoint.checkpoint(model, x, use_reentrant=False).square().sum().backward()
+    for name, parameter in model.named_parameters():
+        torch.testing.assert_close(parameter.grad, expected[name])
+
+
+def test_the_older_name_of_block_options():
+    one = insert_blocks(Normalised(), ["bn"], input_size=SMALL, options={"reduction": 4})
+    other = insert_blocks(Normalised(), ["bn"], input_size=SMALL, block_options={"reduction": 4})
+    assert one.bn.srl.conv1.weight.shape == other.bn.srl.conv1.weight.shape == (2, 8, 1, 1)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from .blocks import TemporalShift as TemporalShift
     from .blocks import create_block as create_block
     from .insertion import insert_blocks as insert_blocks
-    from .insertion import output_shapes as output_shapes
+    from .meta import output_shapes as output_shapes
     from .transforms import TRANSFORMS as TRANSFORMS
     from .transforms import FixedOrthogonalTransform as FixedOrthogonalTransform
     from .transforms import FourierTransform as FourierTransform
@@ -43,7 +43,8 @@ _MODULES = {
         "TemporalShift",
         "create_block",
     ],
-    "insertion": ["insert_blocks", "output_shapes"],
+    "insertion": ["insert_blocks"],
+    "meta": ["output_shapes"],
     "transforms": [
         "TRANSFORMS",
         "FixedOrthogonalTransform",

@@ -102,6 +102,7 @@ def _show_messages() -> None:
     logger.propagate = False
 
 
+# Of a command that has subcommands, "" is what it does without one.
 _COMMANDS: dict[str, str | dict[str, str]] = {
     "pose": {
         "fit": "pose.commands:fit",
@@ -119,7 +120,7 @@ _COMMANDS: dict[str, str | dict[str, str]] = {
         "speed": "video.commands:speed",
     },
     "data": {
-        "people": "lab.generated.write:people",
+        "people": "lab.generated.write_people:people",
         "videos": "lab.generated.write_videos:videos",
         "where": "configs.where:where",
     },
@@ -131,9 +132,13 @@ _COMMANDS: dict[str, str | dict[str, str]] = {
         "report": "lab.experiments.report:report",
     },
     "viz": "lab.viz.command:viz",
-    "cost": "lab.cost.command:main",
+    "cost": {"block": "lab.cost.command:block", "model": "lab.cost.command:model"},
     "tables": "lab.cost.tables:tables",
-    "bench": "lab.bench.cli:main",
+    "bench": {
+        "": "lab.bench.commands:blocks",
+        "networks": "lab.bench.commands:networks",
+        "show": "lab.bench.commands:show",
+    },
 }
 
 
@@ -153,6 +158,8 @@ def _command(arguments: list[str]) -> int:
         if isinstance(found, str):
             return _run(found, arguments, f"{spoken} {name}")
         commands, spoken = dict(found), f"{spoken} {name}"
+        if "" in found and not (arguments and arguments[0] in found):
+            return _run(found[""], arguments, spoken)
         if arguments[:1] in (["-h"], ["--help"]):
             break
     print(USAGE)

@@ -108,7 +108,7 @@ def run_function(function: Callable[..., int | None], arguments: Sequence[str], 
         if parameter.kind is parameter.VAR_KEYWORD:
             continue
         if is_dataclass(kind):
-            own = {field.name: found[field.name] for field in fields(kind)}
+            own = {key: _value(of, found[key], key) for key, of in get_type_hints(kind).items()}
             named[name] = kind(**own)  # type: ignore[operator]
         elif parameter.kind is parameter.KEYWORD_ONLY:
             named[name] = _value(kind, found[name], name)
@@ -166,8 +166,9 @@ def _settings(kind: Any, default: Any, positional: bool) -> dict[str, Any]:
         return {"action": "store_true"}
     settings: dict[str, Any] = {}
     if not required:
-        settings["default"] = default
-    elif not positional:
+        # jsonargparse puts values into it.
+        settings["default"] = list(default) if isinstance(default, tuple) else default
+    elif not positional and origin is not dict:
         settings["required"] = True
     if origin is dict:
         return settings | {"action": "append", "default": [], "metavar": "KEY=VALUE"}
@@ -183,6 +184,8 @@ def _settings(kind: Any, default: Any, positional: bool) -> dict[str, Any]:
 
 
 def _value(kind: Any, value: Any, name: str) -> Any:
+    if get_origin(kind) is tuple:
+        return tuple(value)
     if get_origin(kind) is not dict:
         return value
     options: dict[str, Any] = {}

@@ -34,7 +34,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
 from .errors import unknown_name
-from .insertion import meta_copy, run_on_meta
+from .meta import meta_copy, run_on_meta
 from .transforms import Transform
 
 ACCOUNTINGS = ("paper", "paper+bn", "exact")
@@ -119,35 +119,10 @@ def measure_cost(model: nn.Module, input_size: tuple[int, ...], accounting: str 
     """
     if accounting not in ACCOUNTINGS:
         raise unknown_name("accounting", accounting, ACCOUNTINGS)
-    skeleton = meta_copy(model).eval()
-    operations: defaultdict[nn.Module, float] = defaultdict(float)
-    parameters: defaultdict[nn.Module, int] = defaultdict(int)
-
-    def count_layer(module: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> None:
-        operations[module] += _layer_operations(module, args[0], output, accounting)
-
-    def count_norm(module: nn.Module, args: object, output: Tensor) -> None:
-        operations[module] += 2 * output.numel()
-
-    def count_block(module: Any, args: tuple[Tensor, ...], output: Tensor) -> None:
-        shape = tuple(args[0].shape)
-        operations[module] += shape[0] * module.extra_operations(shape)
-
-    def count_parameters(module: nn.Module, args: object, output: object) -> None:
-        parameters[module] += sum(p.numel() for p in module.parameters(recurse=False))
-
-    for module in skeleton.modules():
-        if isinstance(module, _LAYERS):
-            module.register_forward_hook(count_layer)
-        if isinstance(module, _NORMS) and accounting == "paper+bn":
-            module.register_forward_hook(count_norm)
-        if isinstance(module, (*_LAYERS, *_NORMS, Transform)):
-            module.register_forward_hook(count_parameters)
-    for block in _blocks(skeleton):
-        block.register_forward_hook(count_block)
-    whole = {m for m in skeleton.modules() if isinstance(m, _LAYERS)} | set(_blocks(skeleton))
-    with _FunctionCounter(skeleton, whole, operations):
+    skeleton = meta_copy(model)
+    with _Counter(skeleton, accounting) as counter:
         run_on_meta(skeleton, input_size)
+    operations, parameters = counter.operations, counter.parameters
     if accounting == "exact":
         parameters = _own_parameters(skeleton)
     layers = tuple(
@@ -163,32 +138,37 @@ def measure_cost(model: nn.Module, input_size: tuple[int, ...], accounting: str 
     )
 
 
-class _FunctionCounter(TorchDispatchMode):
-    """Adds multiply-accumulates of functions to the module that calls them.
+class _Counter(TorchDispatchMode):
+    """Counts operations and parameters of the modules of a network that runs in this mode.
 
-    Parameters
-    ----------
-    model : nn.Module
-        Network to run while the mode is active; it gets hooks.
-    whole : set of nn.Module
-        Modules whose operations are counted already, with all that they call.
-    operations : dict of nn.Module to float
-        Where to add them.
+    Operations of functions go to the module that calls them, unless that is, or is called by, one
+    whose operations are counted as a whole. The network gets hooks.
     """
 
-    def __init__(
-        self, model: nn.Module, whole: set[nn.Module], operations: defaultdict[nn.Module, float]
-    ) -> None:
+    def __init__(self, model: nn.Module, accounting: str) -> None:
         super().__init__()
-        self.whole = whole
-        self.operations = operations
+        self.accounting = accounting
+        self.operations: defaultdict[nn.Module, float] = defaultdict(float)
+        self.parameters: defaultdict[nn.Module, int] = defaultdict(int)
         self.callers = [model]
+        self.blocks = set(_blocks(model))
+        self.whole = self.blocks | {m for m in model.modules() if isinstance(m, _LAYERS)}
         for module in model.modules():
             module.register_forward_pre_hook(lambda module, args: self.callers.append(module))
-            module.register_forward_hook(lambda module, args, output: self._leave())
+            module.register_forward_hook(self._count)
 
-    def _leave(self) -> None:
+    def _count(self, module: Any, args: tuple[Tensor, ...], output: Tensor) -> None:
         self.callers.pop()
+        if isinstance(module, _LAYERS):
+            operations = _layer_operations(module, args[0], output, self.accounting)
+            self.operations[module] += operations
+        if isinstance(module, _NORMS) and self.accounting == "paper+bn":
+            self.operations[module] += 2 * output.numel()
+        if isinstance(module, (*_LAYERS, *_NORMS, Transform)):
+            self.parameters[module] += sum(p.numel() for p in module.parameters(recurse=False))
+        if module in self.blocks:
+            shape = tuple(args[0].shape)
+            self.operations[module] += shape[0] * module.extra_operations(shape)
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
@@ -204,12 +184,8 @@ class _FunctionCounter(TorchDispatchMode):
 def _own_parameters(model: nn.Module) -> defaultdict[nn.Module, int]:
     """Parameters of every module without its children; shared ones of the first that has them."""
     counts: defaultdict[nn.Module, int] = defaultdict(int)
-    seen: set[int] = set()
-    for module in model.modules():
-        for parameter in module.parameters(recurse=False):
-            if id(parameter) not in seen:
-                seen.add(id(parameter))
-                counts[module] += parameter.numel()
+    for name, parameter in model.named_parameters():
+        counts[model.get_submodule(name.rpartition(".")[0])] += parameter.numel()
     return counts
 
 
@@ -222,12 +198,9 @@ def _blocks(module: nn.Module) -> Iterator[nn.Module]:
         yield from _blocks(child)
 
 
-def _layer_operations(module: nn.Module, inputs: Tensor, output: Tensor, accounting: str) -> float:
-    weight = module.weight
-    if not isinstance(weight, Tensor):
-        raise TypeError(f"{type(module).__name__} has no weight tensor")
+def _layer_operations(module: Any, inputs: Tensor, output: Tensor, accounting: str) -> float:
     if isinstance(module, nn.Linear):
         return output.numel() * module.in_features
     at_input = isinstance(module, _DECONVOLUTIONS) and accounting == "exact"
     maps = inputs if at_input else output
-    return weight.numel() * maps.shape[0] * maps.shape[2:].numel()
+    return module.weight.numel() * maps.shape[0] * maps.shape[2:].numel()

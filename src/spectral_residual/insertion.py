@@ -1,31 +1,28 @@
-"""Put blocks into any network at named places, keeping the names of its weights."""
+"""Put blocks into any network at named places, keeping the names of its weights.
+
+Channels and map sizes are found by running a copy of the network on the meta device, which
+computes nothing. An `nn.Sequential` runs a block as a further child of its own
+(``<module>.srl.*``), or of its parent (``<module>_srl.*``). Elsewhere a forward hook runs it, and
+the nearest module around that does not run its children one after the other holds it.
+"""
 
 from __future__ import annotations
 
-import copy
+import functools
+import itertools
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.conv import _ConvNd
 
 from .blocks import FoldedVideoBlock, create_block
-from .errors import unknown_name
-
-Shape = tuple[int, ...]
+from .meta import Shape, find_containers, meta_copy, observe, output_shapes, run_on_meta
 
 BlockFactory = Callable[[int, Shape], nn.Module]
 """Makes a block for so many channels and a size (H, W) or (T, H, W)."""
-
-
-class _BlockHook:
-    """Forward hook that passes a module's output through a block."""
-
-    def __init__(self, block: nn.Module) -> None:
-        self.block = block
-
-    def __call__(self, module: nn.Module, args: object, output: Tensor) -> Tensor:
-        return self.block(output)
 
 
 def insert_blocks(
@@ -34,17 +31,16 @@ def insert_blocks(
     block: str | BlockFactory = "srl",
     *,
     input_size: Shape,
-    options: Mapping[str, Any] | None = None,
+    block_options: Mapping[str, Any] | None = None,
     folded_time: bool = False,
+    options: Mapping[str, Any] | None = None,
 ) -> nn.Module:
     r"""Insert a block after each named module, in place.
 
-    Channels and map sizes are found by running the network on the meta device, which computes
-    nothing. All weights keep their names, so that pre-trained weights can be loaded before or
-    after; the new parameters appear as ``<module>.srl.*`` (or ``<module>_srl.*`` beside a
-    module in an `nn.Sequential`). As the blocks start as the identity (alpha is 0; all but ``tsm``,
-    ``srl`` for videos, and timm's), the network's output does not change. After an error the
-    network is as it was.
+    All weights keep their names, so that pre-trained weights can be loaded before or after. As the
+    blocks start as the identity (alpha is 0; all but ``tsm``, ``srl`` for videos, and timm's), the
+    network's output does not change. After an error the network is as it was. A block between a
+    convolution and its batch normalisation is warned of: tools that fuse the two do not see it.
 
     Parameters
     ----------
@@ -52,21 +48,21 @@ def insert_blocks(
         Any network that runs on one tensor (N, \*input_size).
     after : sequence of str
         Names as in ``model.named_modules()``, e.g. ``["layer3", "layer4"]``. Their outputs must
-        be feature maps (N, C, H, W), or of videos (N, C, T, H, W), for which the block is built
-        with the size (T, H, W).
+        be feature maps (N, C, H, W), or of videos (N, C, T, H, W).
     block : str or callable, default "srl"
         Name for `create_block`, or what makes a block: ``block(channels, size)`` returns a module
         that maps (N, channels, \*size) to the same shape, size being (H, W) or (T, H, W).
     input_size : tuple of int
         Shape of one input without the batch axis, e.g. ``(3, 224, 224)``.
-    options : mapping, optional
+    block_options : mapping, optional
         Further options for `create_block`; for a callable there are none.
     folded_time : bool, default False
-        Whether the named modules get the frames of a video in the batch, (N * T, C, H, W), the
-        frames of one video in a row. T is then the batch of a module's output for a single
-        input, ``input_size`` being (3, T, H, W), and may differ between modules; the block is
-        one for videos of size (T, H, W), inside a `FoldedVideoBlock`. With False a block for
-        images would treat every frame by itself.
+        Whether the named modules get the frames of a video in the batch, see `FoldedVideoBlock`.
+        T is then the batch of a module's output for a single input, ``input_size`` being
+        (3, T, H, W), and may differ between modules; the block is one for videos of size
+        (T, H, W). With False a block for images would treat every frame by itself.
+    options : mapping, optional
+        Older name of `block_options`.
 
     Returns
     -------
@@ -77,34 +73,95 @@ def insert_blocks(
     ------
     ValueError
         If a module name, the block or an option is unknown (the nearest is suggested), no module
-        is named, a module's output is not a feature map, or that of a video and the block not
-        defined for videos, a callable returns no module or one with another output shape, or the
-        network does not run at this input size.
+        is named, an output is no feature map or of a kind that the block is not defined for, a
+        callable returns no module or one with another output shape, or the network does not run.
     TypeError
         If `after` is a string.
     """
+    block_options = options if block_options is None else block_options
+    _check_arguments(after, block, block_options)
+    for place, new in _planned(model, after, block, input_size, block_options or {}, folded_time):
+        _attach(place, new)
+    return model
+
+
+def _planned(
+    model: nn.Module,
+    after: Sequence[str],
+    block: str | BlockFactory,
+    input_size: Shape,
+    options: Mapping[str, Any],
+    folded_time: bool,
+) -> list[tuple[_Place, nn.Module]]:
+    """New blocks and their places; the network is not changed."""
+    skeleton = meta_copy(model)
+    shapes, called = observe(skeleton, after, input_size)
+    _check_layout(model, shapes, input_size)
+    _warn_of_fusion(skeleton, after, called)
+    containers = find_containers(skeleton, after, input_size)
+    planned = []
+    for name in after:
+        new = _create(block, name, shapes[name], options, folded_time)
+        place = _find_place(model, name, called, containers)
+        planned.append((place, _like(new, model.get_submodule(name), model)))
+    return planned
+
+
+def _check_layout(model: nn.Module, shapes: Mapping[str, Shape], input_size: Shape) -> None:
+    """Raise ValueError for maps (N, H, W, C): their second axis follows the input's height."""
+    height = input_size[-2]
+    for other in (2 * height, height + 32, height // 2):
+        try:
+            probed = output_shapes(model, list(shapes), (*input_size[:-2], other, input_size[-1]))
+        except ValueError:
+            continue
+        wrong = [name for name in shapes if probed[name][1:2] != shapes[name][1:2]]
+        break
+    else:
+        wrong = [
+            name for name in shapes if _ends_normalised(model.get_submodule(name), shapes[name])
+        ]
+    for name in wrong:
+        raise ValueError(
+            f"the output of module {name!r}, {shapes[name]}, is laid out as (N, H, W, C); expected "
+            "(N, C, H, W). Name a module behind the one that permutes it, or put "
+            "x.permute(0, 3, 1, 2) and back around a block of your own"
+        )
+
+
+def _ends_normalised(module: nn.Module, shape: Shape) -> bool:
+    """Whether a module normalises its last axis, and that is not the one of channels first."""
+    norms = [norm for norm in module.modules() if isinstance(norm, nn.LayerNorm)]
+    return any(norm.normalized_shape == shape[-1:] != shape[1:2] for norm in norms)
+
+
+def _warn_of_fusion(skeleton: nn.Module, after: Sequence[str], called: Sequence[str]) -> None:
+    leaves = [name for name in called if not [*skeleton.get_submodule(name).children()]]
+    for name, following in itertools.pairwise(leaves):
+        pair = (skeleton.get_submodule(name), skeleton.get_submodule(following))
+        if name in after and isinstance(pair[0], _ConvNd) and isinstance(pair[1], _BatchNorm):
+            warnings.warn(
+                f"the block after {name!r} comes between a convolution and its batch normalisation "
+                f"{following!r}: tools that fuse the two (fuse_modules, FX) would leave it out of "
+                "account; insert it after the normalisation instead",
+                stacklevel=4,
+            )
+
+
+def _check_arguments(after: Sequence[str], block: object, options: object) -> None:
     if isinstance(after, str):
         raise TypeError(f"after must be a sequence of module names, got the string {after!r}")
     if not after:
         raise ValueError("after must name at least one module, got none")
-    if not isinstance(block, str) and options:
-        raise ValueError(f"a callable block takes no options, got {dict(options)}")
-    skeleton = meta_copy(model).eval()
-    shapes, called = _observe(skeleton, after, input_size)
-    containers = _containers(skeleton, after, input_size)
-    places = [_find_place(model, name, called, containers) for name in after]
-    blocks = []
-    for name in after:
-        target = model.get_submodule(name)
-        new = _create(block, name, shapes[name], options or {}, folded_time)
-        weights = (p for module in (target, model) for p in module.parameters())
-        reference = next((p for p in weights if p.is_floating_point()), None)
-        if reference is not None:
-            new = new.to(device=reference.device, dtype=reference.dtype)
-        blocks.append(new.train(target.training))
-    for place, new in zip(places, blocks, strict=True):
-        _attach(place, new)
-    return model
+    if isinstance(block, str):
+        return
+    if isinstance(block, nn.Module) or not callable(block):
+        raise ValueError(
+            "block must be a name or a callable (channels, size) -> nn.Module, got "
+            f"{type(block).__name__}"
+        )
+    if options:
+        raise ValueError(f"a callable block takes no options, got {options}")
 
 
 def _create(
@@ -115,211 +172,71 @@ def _create(
     folded_time: bool,
 ) -> nn.Module:
     """Block for outputs of `shape`, the batch axis of which is T if time is folded into it."""
-    if folded_time:
-        if len(shape) != 4:
-            raise ValueError(
-                f"with folded_time the output of module {module!r} must be frames "
-                f"(N * T, C, H, W), got shape {shape}"
-            )
-        frames, channels, height, width = shape
-        video_block = _build(block, module, channels, (frames, height, width), options)
-        return FoldedVideoBlock(video_block, frames)
-    if len(shape) not in (4, 5):
+    if len(shape) not in ((4,) if folded_time else (4, 5)):
+        maps = ("a feature map (N, C, H, W) or (N, C, T, H, W)", "frames (N * T, C, H, W)")
         raise ValueError(
-            f"the output of module {module!r} must be a feature map (N, C, H, W) or "
-            f"(N, C, T, H, W), got shape {shape}"
+            f"the output of module {module!r} must be {maps[folded_time]}, got shape {shape}"
         )
-    return _build(block, module, shape[1], shape[2:], options)
+    batch, channels, *frame = shape
+    size = (batch, *frame) if folded_time else tuple(frame)
+    make = functools.partial(create_block, block) if isinstance(block, str) else block
+    new = make(channels, size, **options)
+    if not isinstance(block, str) or ":" in block:
+        _check_block(new, module, channels, size)
+    return FoldedVideoBlock(new, batch) if folded_time else new
 
 
-def _build(
-    block: str | BlockFactory, module: str, channels: int, size: Shape, options: Mapping[str, Any]
-) -> nn.Module:
-    if isinstance(block, str):
-        new = create_block(block, channels, size, **options)
-        if ":" not in block:
-            return new
-    elif callable(block) and not isinstance(block, nn.Module):
-        new = block(channels, size)
-    else:
-        raise ValueError(
-            "block must be a name or a callable (channels, size) -> nn.Module, got "
-            f"{type(block).__name__}"
-        )
+def _check_block(new: nn.Module, module: str, channels: int, size: Shape) -> None:
+    """Raise ValueError unless somebody's own block keeps the shape of its input."""
     if not isinstance(new, nn.Module):
         raise ValueError(
             f"the block for {module!r} must be a module, got {type(new).__name__} from "
             f"block({channels}, {size})"
         )
-    shape = (2, channels, *size)
-    dtype = next((p.dtype for p in new.parameters() if p.is_floating_point()), torch.float32)
     try:
-        with torch.no_grad():
-            output = meta_copy(new).eval()(torch.empty(shape, device="meta", dtype=dtype))
-    except Exception as error:
-        raise ValueError(
-            f"the block for {module!r}, {type(new).__name__}, does not run on the meta device with "
-            f"an input of shape {shape}: {error}"
-        ) from error
+        output = run_on_meta(meta_copy(new), (channels, *size), batch=2)
+    except ValueError as error:
+        raise ValueError(f"the block for {module!r}: {error}") from error
+    expected = (2, channels, *size)
     got = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
-    if got != shape:
+    if got != expected:
         raise ValueError(
-            f"the block for {module!r} must return the shape of its input: expected {shape}, got "
-            f"{got} from {type(new).__name__}"
+            f"the block for {module!r} must return the shape of its input: expected {expected}, "
+            f"got {got} from {type(new).__name__}"
         )
-    return new
 
 
-def output_shapes(model: nn.Module, names: Sequence[str], input_size: Shape) -> dict[str, Shape]:
-    """Shapes of the outputs of named modules for one input, without computing.
+def _like(block: nn.Module, target: nn.Module, model: nn.Module) -> nn.Module:
+    """The block with the device, dtype and mode of the module that it follows."""
+    weights = (p for module in (target, model) for p in module.parameters())
+    reference = next((p for p in weights if p.is_floating_point()), None)
+    if reference is not None:
+        block = block.to(device=reference.device, dtype=reference.dtype)
+    return block.train(target.training)
 
-    Parameters
-    ----------
-    model : nn.Module
-        Any network; it is not changed.
-    names : sequence of str
-        Names as in ``model.named_modules()``.
-    input_size : tuple of int
-        Shape of one input without the batch axis.
 
-    Returns
-    -------
-    dict of str to tuple of int
-        Shape of each output, batch axis included (1).
+class _BlockHook:
+    """Forward hook that passes a module's output through a block, if it is still there.
 
-    Raises
-    ------
-    ValueError
-        If a name is unknown or given twice, or the network does not run on the meta device at
-        this size, or a module is not reached, returns no tensor, or is called with several sizes.
+    The block is the child `label` of the module, or of another `owner`: copies and replicas of
+    the network run their own.
     """
-    return _observe(meta_copy(model).eval(), names, input_size)[0]
 
-
-def _observe(
-    skeleton: nn.Module, names: Sequence[str], input_size: Shape
-) -> tuple[dict[str, Shape], set[str]]:
-    """Shapes for `output_shapes`, and the names of all modules that were called."""
-    modules = dict(skeleton.named_modules())
-    for name in names:
-        if name not in modules or name == "":
-            raise unknown_name("module", name, [n for n in modules if n])
-    if len(set(names)) != len(names):
-        raise ValueError(f"module names must differ, got {list(names)}")
-    shapes: dict[str, Shape] = {}
-    called: set[str] = set()
-
-    def record(name: str, output: object) -> None:
-        if not isinstance(output, Tensor):
-            raise ValueError(f"module {name!r} must return a tensor, got {type(output).__name__}")
-        if shapes.setdefault(name, tuple(output.shape)) != tuple(output.shape):
-            raise ValueError(
-                f"module {name!r} is called with maps of several sizes: "
-                f"{shapes[name]} and {tuple(output.shape)}"
-            )
-
-    for name in names:
-        skeleton.get_submodule(name).register_forward_hook(
-            lambda module, args, output, name=name: record(name, output)
-        )
-    for name, module in skeleton.named_modules():
-        module.register_forward_hook(lambda module, args, output, name=name: called.add(name))
-    run_on_meta(skeleton, input_size)
-    for name in names:
-        if name not in shapes:
-            raise ValueError(f"module {name!r} is not called in the forward pass")
-    return shapes, called
-
-
-def run_on_meta(skeleton: nn.Module, input_size: Shape) -> None:
-    """Run a network made by `meta_copy` on one input, for the sake of its hooks.
-
-    Raises
-    ------
-    ValueError
-        If the network does not run on the meta device at this size.
-    """
-    dtype = next((p.dtype for p in skeleton.parameters() if p.is_floating_point()), torch.float32)
-    try:
-        with torch.no_grad():
-            skeleton(torch.empty(1, *input_size, device="meta", dtype=dtype))
-    except (ValueError, _ProbeCalled):
-        raise
-    except Exception as error:
-        raise ValueError(
-            f"{type(skeleton).__name__} does not run on the meta device with an input of shape "
-            f"{(1, *input_size)}: {error}"
-        ) from error
-
-
-def meta_copy(model: nn.Module) -> nn.Module:
-    """Copy of a network whose parameters and buffers have shapes but no values."""
-    memo: dict[int, Any] = {}
-    for parameter in model.parameters():
-        memo[id(parameter)] = nn.Parameter(
-            torch.empty_like(parameter, device="meta"), requires_grad=parameter.requires_grad
-        )
-    for buffer in model.buffers():
-        memo[id(buffer)] = torch.empty_like(buffer, device="meta")
-    return copy.deepcopy(model, memo)
-
-
-_PROBE = "_srl_probe"
-
-
-class _ProbeCalled(Exception):  # noqa: N818
-    """A module has called the probe among its children."""
-
-
-class _Probe(nn.Module):
-    def __init__(self, owner: str) -> None:
-        super().__init__()
+    def __init__(self, label: str, owner: nn.Module | None) -> None:
+        self.label = label
         self.owner = owner
 
-    def forward(self, *args: object) -> None:
-        raise _ProbeCalled(self.owner)
-
-
-def _containers(skeleton: nn.Module, names: Sequence[str], input_size: Shape) -> set[str]:
-    """Which of the named modules and those around them run, or may run, any child they have.
-
-    A block that is there for a forward hook to run must not become their child. Besides the
-    container classes these are modules that iterate over ``self.children()``: they are found by
-    giving them one child more.
-    """
-    paths = [name.split(".") for name in names]
-    around = {".".join(path[:depth]) for path in paths for depth in range(len(path) + 1)}
-    found = set()
-    for name in around:
-        module = skeleton.get_submodule(name)
-        if isinstance(module, (nn.Sequential, nn.ModuleDict, nn.ModuleList)):
-            found.add(name)
-        else:
-            module.add_module(_PROBE, _Probe(name))
-    while True:
-        try:
-            run_on_meta(skeleton, input_size)
-        except _ProbeCalled as called:
-            name = str(called)
-            found.add(name)
-            del skeleton.get_submodule(name)._modules[_PROBE]
-        else:
-            return found
+    def __call__(self, module: nn.Module, args: object, output: Tensor) -> Tensor:
+        owner = module if self.owner is None else self.owner
+        block = owner._modules.get(self.label)
+        return output if block is None else block(output)
 
 
 class _Place(NamedTuple):
-    """Where a block goes.
+    """The block becomes a child of `owner`, its name completed by a number if it is taken.
 
-    Attributes
-    ----------
-    owner : nn.Module
-        Gets the block as a child.
-    label : str
-        Name of the child, completed by a number if it is taken.
-    predecessor : str or None
-        Child of `owner` to stand right behind; None for the last place.
-    target : nn.Module or None
-        Module whose forward hook runs the block; None if `owner` runs its children in order.
+    It stands right behind the child `predecessor`, or last. A forward hook of `target` runs it,
+    if there is one; otherwise `owner` runs its children in order.
     """
 
     owner: nn.Module
@@ -328,13 +245,8 @@ class _Place(NamedTuple):
     target: nn.Module | None = None
 
 
-def _find_place(model: nn.Module, name: str, called: set[str], containers: set[str]) -> _Place:
-    """Place for a block after the module `name`.
-
-    An `nn.Sequential` runs it as a further child of its own, or of its parent if that is called
-    as a whole. Elsewhere a forward hook runs it, and the nearest module around that is none of
-    the `containers` holds it.
-    """
+def _find_place(model: nn.Module, name: str, called: Sequence[str], containers: set[str]) -> _Place:
+    """Place for a block after a module; see the text of this file."""
     target = model.get_submodule(name)
     if _is_sequential(target):
         return _Place(target, "srl")
@@ -358,12 +270,14 @@ def _attach(place: _Place, block: nn.Module) -> None:
     owner = place.owner
     taken = list(owner._modules)
     candidates = [place.label, *(f"{place.label}{i}" for i in range(2, len(taken) + 3))]
-    owner.add_module(next(label for label in candidates if label not in taken), block)
+    label = next(label for label in candidates if label not in taken)
+    owner.add_module(label, block)
     if place.predecessor is not None:
         for key in taken[taken.index(place.predecessor) + 1 :]:
             owner._modules[key] = owner._modules.pop(key)
     if place.target is not None:
-        place.target.register_forward_hook(_BlockHook(block))
+        other = None if owner is place.target else owner
+        place.target.register_forward_hook(_BlockHook(label, other))
 
 
 def _is_sequential(module: nn.Module) -> bool:

@@ -558,7 +558,7 @@ def test_blocks_import_torch_and_what_lies_below_them(name: str) -> None:
             found |= {alias.name.split(".")[0] for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
             found.add("." * node.level + (node.module or "").split(".")[0])
-    below = {"torch", "..transforms", "..errors", ".checks", ".fused"}
+    below = {"torch", "..transforms", "..errors", ".base"}
     assert found <= below | set(sys.stdlib_module_names)
 
 

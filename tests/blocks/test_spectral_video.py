@@ -499,8 +499,8 @@ def test_images_and_videos_in_one_network():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"size": (0, 8, 6)}, "frames must be a positive integer, got 0"),
-        ({"size": (4, 8, 0)}, "two positive integers"),
+        ({"size": (0, 8, 6)}, r"three positive integers \(T, H, W\), got \(0, 8, 6\)"),
+        ({"size": (4, 8, 0)}, "three positive integers"),
         ({"size": (4, 8, 6, 1)}, "two positive integers"),
         ({"channels": 0}, "channels must be a positive integer, got 0"),
         ({"channels": 12}, "inner planes .* groups=8; channels=12"),

@@ -375,7 +375,7 @@ def test_spread_is_the_deviation_of_w_around_one(name, size):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"size": (0, 8, 6)}, "frames must be a positive integer, got 0"),
+        ({"size": (0, 8, 6)}, r"three positive integers \(T, H, W\), got \(0, 8, 6\)"),
         ({"channels": 0}, "channels must be a positive integer, got 0"),
         ({"channels": 12}, "inner planes .* groups=8; channels=12"),
         ({"order": "interleafed"}, "did you mean 'interleaved'"),

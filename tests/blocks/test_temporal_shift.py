@@ -102,5 +102,5 @@ def test_bad_options_are_refused(channels, options, message):
 def test_bad_maps_are_refused(shape):
     block = create_block("tsm", 16, (4, 3, 2))
     for call in (lambda: block(torch.zeros(shape)), lambda: block.extra_operations(shape)):
-        with pytest.raises(ValueError, match=r"a video of shape \(N, 16, T, H, W\), got"):
+        with pytest.raises(ValueError, match=r"videos of shape \(N, 16, T, H, W\), got"):
             call()

@@ -7,18 +7,18 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from spectral_residual.lab.generated import (
+from spectral_residual.lab.generated.actions import (
     ACTION_PAIRS,
     ACTIONS,
-    Limb,
-    Pose,
-    build_skeleton,
+    blend_poses,
+    ease,
     render_action,
-    render_scene,
     sample_action,
-    wear,
+    sample_course,
 )
-from spectral_residual.lab.generated.actions import blend_poses, ease, sample_course
+from spectral_residual.lab.generated.body import Limb, Pose, build_skeleton
+from spectral_residual.lab.generated.render import render_scene
+from spectral_residual.lab.generated.samples import wear
 
 DRAWS = 60
 LEFT_SHOULDER, RIGHT_SHOULDER, LEFT_WRIST, RIGHT_WRIST, LEFT_HIP, LEFT_ANKLE = 5, 6, 9, 10, 11, 15

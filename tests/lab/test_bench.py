@@ -5,26 +5,36 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-from dataclasses import asdict
+import time
 
 import pytest
 import torch
 
 from spectral_residual.blocks import BLOCKS
-from spectral_residual.lab.bench import (
+from spectral_residual.lab.bench.measure import Spread, measure
+from spectral_residual.lab.bench.report import (
     BenchReport,
-    Measurements,
-    Row,
-    Spread,
+    base_ratios,
+    check_comparable,
     compare,
-    measure_blocks,
     pair_ratios,
     read_report,
-    to_text,
 )
-from spectral_residual.lab.bench.measure import MODES
+from spectral_residual.lab.bench.rows import Row
+from spectral_residual.lab.bench.steps import MODES, block_jobs
+from spectral_residual.lab.bench.text import to_text
 
 CPU = torch.device("cpu")
+
+
+def measure_blocks(rows, *, dtype=torch.float32, modes=MODES, **options):
+    jobs = block_jobs(rows, device=CPU, dtype=dtype, modes=modes)
+    return measure(jobs, device=CPU, **options)
+
+
+def report_of(measured, **options):
+    values = {"device_name": "a processor", "dtype": "float32", "rounds": 3, "seconds": 1.5}
+    return BenchReport(**values, rows=measured, **options)
 
 
 @pytest.fixture
@@ -34,88 +44,81 @@ def measured():
         Row("gfnet", "gfnet", 16, (6, 5), 2),
         Row("a2", "a2", 8, (2, 4, 3)),
     ]
-    return measure_blocks(rows, device=CPU, dtype=torch.float32, rounds=3, budget=0.001)
+    return measure_blocks(rows, rounds=3, budget=0.001)
 
 
 def test_measurements(measured):
-    assert measured.rounds == 3
-    named = [(m.row.name, m.row.size, m.mode) for m in measured.rows]
+    named = [(m.row.name, m.row.size, m.mode) for m in measured]
     assert named == [
         ("copy", "6x5", "copy"),
         *((name, "6x5", mode) for name in ("a2", "gfnet") for mode in MODES),
         ("copy", "2x4x3", "copy"),
         *(("a2", "2x4x3", mode) for mode in MODES),
     ]
-    copies = [m for m in measured.rows if m.mode == "copy"]
+    copies = [m for m in measured if m.mode == "copy"]
     assert [m.peak_bytes for m in copies] == [4 * 2 * 16 * 30, 4 * 8 * 24]
-    for copy in copies:
-        assert copy.ratio == Spread(1.0, 1.0, 1.0)
-        assert copy.peak_ratio == 1.0
-    for m in measured.rows:
+    ratios = base_ratios(measured)
+    assert [ratio.above for ratio in ratios] == measured
+    for ratio in ratios:
+        m = ratio.above
         assert 0 < m.milliseconds.q1 <= m.milliseconds.median <= m.milliseconds.q3
-        assert 0 < m.ratio.q1 <= m.ratio.median <= m.ratio.q3
-        assert m.peak_ratio == m.peak_bytes / math.prod(m.row.input_shape) / 4
+        assert 0 < ratio.time.q1 <= ratio.time.median <= ratio.time.q3
+        assert ratio.memory == m.peak_bytes / math.prod(m.row.input_shape) / 4
+        if m.mode == "copy":
+            assert ratio.time == Spread(1.0, 1.0, 1.0)
+            assert ratio.memory == 1.0
         assert len(m.per_round) == 3
         assert sorted(m.per_round)[1] == m.milliseconds.median
-    memory = {(m.row.name, m.row.size, m.mode): m.peak_bytes for m in measured.rows}
+    memory = {(m.row.name, m.row.size, m.mode): m.peak_bytes for m in measured}
     assert memory["a2", "6x5", "training"] > memory["a2", "6x5", "inference"] > copies[0].peak_bytes
 
 
-def test_modes_dtypes_and_wrong_values():
+def test_modes_and_dtypes():
     rows = [Row("a2", "a2", 8, (4, 3))]
     seen = []
     got = measure_blocks(
         rows,
-        device=CPU,
         dtype=torch.bfloat16,
         modes=["inference"],
         rounds=3,
         budget=1e-3,
         progress=seen.append,
     )
-    assert [m.mode for m in got.rows] == ["copy", "inference"]
-    assert got.rows[0].peak_bytes == 2 * 8 * 12
+    assert [m.mode for m in got] == ["copy", "inference"]
+    assert got[0].peak_bytes == 2 * 8 * 12
     assert seen == sorted(seen)
     assert seen[-1] == 1.0
-    with pytest.raises(ValueError, match="unknown mode 'train'.*'training'"):
-        measure_blocks(rows, device=CPU, dtype=torch.float32, modes=["train"])
-    with pytest.raises(ValueError, match="rounds must be 3 or more, got 2"):
-        measure_blocks(rows, device=CPU, dtype=torch.float32, rounds=2)
-    with pytest.raises(ValueError, match="no row"):
-        measure_blocks([], device=CPU, dtype=torch.float32)
 
 
-def test_preparation_counts_towards_the_budget_and_repeats_short_calls():
+def test_preparation_counts_towards_the_budget_and_repeats_short_calls(monkeypatch):
     """With a clock that moves 1/1024 s a look, a call takes that: 21 of them make a visit."""
     ticks = iter(range(10**6))
+    monkeypatch.setattr(time, "perf_counter", lambda: next(ticks) / 1024)
     got = measure_blocks(
         [Row("a2", "a2", 8, (4, 3))],
-        device=CPU,
-        dtype=torch.float32,
         modes=["inference"],
         rounds=50,
         budget=0.05,
-        clock=lambda: next(ticks) / 1024,
     )
-    assert got.rounds < 10
-    for m in got.rows:
+    for m in got:
+        assert len(m.per_round) < 10
         assert m.milliseconds.median == pytest.approx(1000 / 1024 / 21)
 
 
 def test_json_round_trip(measured, tmp_path):
-    report = BenchReport.here(CPU, "float32", measured, pairs=[("a2", "gfnet")])
+    report = report_of(measured, pairs=[("a2", "gfnet")])
     path = tmp_path / "bench.json"
     path.write_text(report.to_json())
     assert read_report(path) == report
     values = json.loads(report.to_json())
     assert values["torch_version"] == torch.__version__
     assert values["threads"] == torch.get_num_threads()
-    assert values["device_name"]
+    assert values["device_name"] == "a processor"
     assert "profiler" in values["memory"]
     assert values["kind"] == "blocks"
     assert values["growth"] == []
     assert [ratio["mode"] for ratio in values["ratios"]] == list(MODES)
-    assert values["ratios"] == [asdict(ratio) for ratio in pair_ratios(report.rows, report.pairs)]
+    assert values["ratios"] == [ratio.as_json() for ratio in pair_ratios(report.rows, report.pairs)]
     keys = {"name", "block", "channels", "shape", "batch", "options", "channels_last", "mode"}
     keys |= {"milliseconds", "ratio", "peak_bytes", "peak_ratio", "per_round"}
     assert all(set(row) == keys for row in values["rows"])
@@ -134,11 +137,12 @@ def test_other_files_are_no_reports(tmp_path, content):
 def _changed(report, factor, *, of):
     rows = []
     for m in report.rows:
+        by = 1.0 if m.mode == "copy" else factor
         if of == "time":
-            ratio = Spread(m.ratio.median * factor, m.ratio.q1, m.ratio.q3)
-            rows.append(dataclasses.replace(m, ratio=ratio))
+            m = dataclasses.replace(m, per_round=tuple(by * ms for ms in m.per_round))
         else:
-            rows.append(dataclasses.replace(m, peak_ratio=m.peak_ratio * factor))
+            m = dataclasses.replace(m, peak_bytes=by * m.peak_bytes)
+        rows.append(m)
     return dataclasses.replace(report, rows=rows)
 
 
@@ -148,29 +152,29 @@ def _changed(report, factor, *, of):
     [(1.0, 0.0, 0), (1.2, 0.25, 0), (1.3, 0.25, 6), (1.3, 0.5, 0), (0.5, 0.0, 0)],
 )
 def test_comparison(measured, of, factor, tolerance, worse):
-    stored = BenchReport.here(CPU, "float32", measured)
+    stored = report_of(measured)
     changes = compare(_changed(stored, factor, of=of), stored, tolerance)
     assert len(changes) == 2 * 6
     assert [c.label.endswith(of) for c in changes if c.worse] == [True] * worse
 
 
 def test_comparison_takes_common_rows_and_refuses_others(measured):
-    stored = BenchReport.here(CPU, "float32", measured)
+    stored = report_of(measured)
     some = dataclasses.replace(stored, rows=stored.rows[-3:])
     assert len(compare(some, stored, 0.25)) == len(compare(stored, some, 0.25)) == 4
     with pytest.raises(ValueError, match="none of the rows"):
         compare(some, dataclasses.replace(stored, rows=stored.rows[:-3]), 0.25)
     with pytest.raises(ValueError, match="has dtype 'float16', this one has 'float32'"):
-        compare(stored, dataclasses.replace(stored, dtype="float16"), 0.25)
+        check_comparable(dataclasses.replace(stored, dtype="float16"), "blocks", "cpu", "float32")
     with pytest.raises(ValueError, match="has device 'cuda', this one has 'cpu'"):
-        compare(stored, dataclasses.replace(stored, device="cuda"), 0.25)
+        check_comparable(dataclasses.replace(stored, device="cuda"), "blocks", "cpu", "float32")
     with pytest.raises(ValueError, match="has kind 'networks', this one has 'blocks'"):
-        compare(stored, dataclasses.replace(stored, kind="networks"), 0.25)
+        check_comparable(dataclasses.replace(stored, kind="networks"), "blocks", "cpu", "float32")
 
 
 def test_comparison_of_pairs(measured):
     """Both rows keep their ratio to the copy, but the one to each other is worse in one report."""
-    stored = BenchReport.here(CPU, "float32", measured)
+    stored = report_of(measured)
     pairs = [("gfnet", "a2"), ("a2", "gfnet")]
 
     def with_times(numbers):
@@ -178,7 +182,7 @@ def test_comparison_of_pairs(measured):
             dataclasses.replace(
                 m, per_round=numbers.get(m.row.name, (1.0, 1.0, 1.0)), peak_bytes=1000
             )
-            for m in measured.rows
+            for m in measured
         ]
         return dataclasses.replace(stored, rows=rows, pairs=pairs)
 
@@ -194,7 +198,7 @@ def test_comparison_of_pairs(measured):
 
 
 def test_pairs_are_compared_if_the_stored_report_has_both_rows(measured):
-    report = BenchReport.here(CPU, "float32", measured, pairs=[("a2", "gfnet")])
+    report = report_of(measured, pairs=[("a2", "gfnet")])
     without = [m for m in report.rows if m.row.name != "gfnet"]
     stored = dataclasses.replace(report, rows=without, pairs=[])
     assert not [c for c in compare(report, stored, 0.25) if "/" in c.label]
@@ -204,13 +208,20 @@ def test_pairs_are_compared_if_the_stored_report_has_both_rows(measured):
 
 def test_text(measured):
     pairs = [("a2", "gfnet")]
-    text = to_text(
-        BenchReport.here(CPU, "float32", Measurements(3, 1.5, measured.rows), pairs=pairs)
-    )
+    text = to_text(report_of(measured, pairs=pairs))
+    assert "3 rounds in 2 s" in text
     assert "16 channels at 6x5, batch 2: input 0.0 MiB, copy" in text
     assert "8 channels at 2x4x3, batch 1" in text
-    assert text.count("forward + backward") == 2
-    lines = [line.split()[0] for line in text.splitlines() if line]
+    assert text.count("forward + backward ms") == 2
+    lines = [line.split()[1] for line in text.splitlines() if line.startswith("|")]
     assert [name for name in lines if name in BLOCKS] == ["a2", "gfnet", "a2"]
     assert [name for name in lines if "/" in name] == ["a2/gfnet"]
     assert max(map(len, text.splitlines())) <= 100
+
+
+def test_text_of_growth_names_the_memory_layouts():
+    shapes = [((4, 3), False), ((8, 6), False), ((8, 6), True)]
+    rows = [Row("a2", "a2", 8, shape, 1, {}, last) for shape, last in shapes]
+    text = to_text(report_of(measure_blocks(rows, rounds=3, budget=0.001)))
+    titles = [line.partition(",")[0] for line in text.splitlines() if line.startswith("growth")]
+    assert titles == ["growth from 4x3 to 8x6", "growth from 4x3 to 8x6 channels last"]

@@ -8,8 +8,11 @@ import json
 import pytest
 import torch
 
-from spectral_residual.lab.bench import BenchReport, Row, Spread, measure_blocks, read_report
-from spectral_residual.lab.bench.cli import main
+from spectral_residual.cli import _command
+from spectral_residual.lab.bench.measure import measure
+from spectral_residual.lab.bench.report import BenchReport, read_report
+from spectral_residual.lab.bench.rows import Row
+from spectral_residual.lab.bench.steps import block_jobs
 
 CPU = torch.device("cpu")
 TINY = [
@@ -27,6 +30,10 @@ TINY = [
 ]
 
 
+def main(arguments):
+    return _command(["bench", *arguments])
+
+
 @pytest.fixture
 def rows_file(tmp_path):
     def write(entries):
@@ -40,8 +47,12 @@ def rows_file(tmp_path):
 def _milder(report, *, memory):
     """The report with times 1e9 times as large, and less memory: as if stored long ago."""
     rows = [
-        dataclasses.replace(
-            m, ratio=Spread(m.ratio.median * 1e9, 1.0, 1.0), peak_ratio=m.peak_ratio / memory
+        m
+        if m.mode == "copy"
+        else dataclasses.replace(
+            m,
+            per_round=tuple(1e9 * ms for ms in m.per_round),
+            peak_bytes=m.peak_bytes / memory,
         )
         for m in report.rows
     ]
@@ -116,9 +127,9 @@ def test_a_worse_ratio_of_a_pair_alone_exits_with_1(rows_file, tmp_path, capsys,
     stored = tmp_path / "stored.json"
     main([*arguments, "--json", str(stored)])
     values = json.loads(stored.read_text())
+    times = {"copy": 1e-9, "a2": 1.0, "srl-fft": 1e9}
     for row in values["rows"]:
-        row["ratio"]["median"] *= 1e9
-        row["per_round"] = [1e9 if row["name"] == "srl-fft" else 1.0] * 3
+        row["per_round"] = [times[row["name"]]] * 3
         row["peak_bytes"] *= factor if row["name"] == "a2" else 1
     stored.write_text(json.dumps(values))
     assert main([*arguments, "--ratio", "srl-fft/a2", "--compare", str(stored)]) == code
@@ -145,7 +156,7 @@ def test_threads_are_set_and_restored(rows_file, capsys):
         (["--rounds", "2"], "--rounds must be 3 or more, got 2"),
         (["--threads", "0"], "--threads must be positive, got 0"),
         (["--batch", "-1"], "--batch must be positive, got -1"),
-        (["--budget", "nan"], "--budget must be a positive number of seconds, got nan"),
+        (["--budget", "0"], "--budget must be a positive number of seconds, got 0"),
         (["--tolerance", "-0.1"], "--tolerance must be a number from 0, got -0.1"),
         (["--ratio", "srl-fft/a3"], "unknown row of --ratio 'a3'; did you mean 'a2'"),
         (["--ratio", "a2"], "--ratio must be NUMERATOR/DENOMINATOR, two names of rows, got 'a2'"),
@@ -163,6 +174,18 @@ def test_wrong_arguments(arguments, message):
         main(arguments)
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [["--budget", "nan"], ["--mode", "train"], ["--dtype", "float64"], ["--device", "tpu"]],
+)
+def test_values_of_another_type_are_named(arguments, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        main(arguments)
+    error = capsys.readouterr().err
+    assert f"error: {arguments[0]}: Expected" in error
+    assert f"Got value: {arguments[1]}" in error
+
+
 @pytest.mark.parametrize("option", ["--rows", "--json", "--plot", "--compare"])
 def test_missing_files_and_folders(tmp_path, option):
     with pytest.raises(FileNotFoundError, match="nowhere"):
@@ -177,8 +200,11 @@ def test_cuda_missing(monkeypatch):
 
 def test_a_stored_report_of_another_dtype_is_refused_before_measuring(tmp_path):
     row = Row("a2", "a2", 8, (4, 3))
-    measured = measure_blocks([row], device=CPU, dtype=torch.float16, rounds=3, budget=0.001)
+    jobs = block_jobs([row], device=CPU, dtype=torch.float16)
+    measured = measure(jobs, device=CPU, rounds=3, budget=0.001)
     stored = tmp_path / "stored.json"
-    stored.write_text(BenchReport.here(CPU, "float16", measured).to_json())
+    values = {"device_name": "a processor", "rounds": 3, "seconds": 1.0}
+    report = BenchReport(**values, dtype="float16", rows=measured)
+    stored.write_text(report.to_json())
     with pytest.raises(ValueError, match="has dtype 'float16', this one has 'float32'"):
         main(["--compare", str(stored)])

@@ -10,10 +10,11 @@ import pytest
 import torch
 
 from spectral_residual.blocks import SRLBlock
-from spectral_residual.lab.bench import load_networks, measure_networks, read_report
-from spectral_residual.lab.bench.cli import main
-from spectral_residual.lab.bench.networks import inference_step, training_step
-from spectral_residual.lab.bench.rows import group_rows
+from spectral_residual.cli import _command
+from spectral_residual.lab.bench.measure import measure
+from spectral_residual.lab.bench.report import base_ratios, read_report
+from spectral_residual.lab.bench.rows import NetworkRow, group_rows, load_rows
+from spectral_residual.lab.bench.steps import network_jobs, network_step
 from spectral_residual.pose.network import SimpleBaseline
 
 CPU = torch.device("cpu")
@@ -24,6 +25,14 @@ FFT = {**PLAIN, "block": "srl-fft", **AFTER}
 A2 = {**PLAIN, "block": "a2", **AFTER}
 STEP = {"training": True, "precision": "bf16-mixed"}
 TINY = [FFT, PLAIN, A2, {**PLAIN, **STEP}, {**FFT, **STEP}]
+
+
+def main(arguments):
+    return _command(["bench", *arguments])
+
+
+def load_networks(path=None):
+    return load_rows(NetworkRow, path)
 
 
 @pytest.fixture
@@ -85,17 +94,17 @@ def test_rows(networks_file):
     [
         ({**FFT, "block": "srl-ftt"}, "row 2 .*unknown block 'srl-ftt'; did you mean 'srl-fft'"),
         ({**FFT, "blok": "a2"}, "row 2.*'blok'; did you mean 'block'"),
-        ({**FFT, "after": []}, r"row 2: block 'srl-fft' does not go with after \[\]"),
+        ({**FFT, "after": []}, r"row 2 .*block 'srl-fft' does not go with after \[\]"),
         ({**FFT, "after": ["d2"]}, "row 2 .*'d2'"),
         ({**FFT, "after": "d1"}, "row 2: after must be a list of module names, got 'd1'"),
         ({**FFT, "options": {"widht": 1}}, "row 2 .*'widht'"),
         ({**FFT, "options": 1}, "row 2: options must be an object, got 1"),
-        ({**FFT, "name": "none"}, "row 2: a row without a block, and no other, is named 'none'"),
-        ({**PLAIN, "name": "a"}, "row 2: a row without a block, and no other, is named 'none'"),
-        ({**PLAIN, **AFTER}, "row 2: block None does not go with after"),
+        ({**FFT, "name": "none"}, "row 2 .*a row without a block, and no other, is named 'none'"),
+        ({**PLAIN, "name": "a"}, "row 2 .*a row without a block, and no other, is named 'none'"),
+        ({**PLAIN, **AFTER}, "row 2 .*block None does not go with after"),
         ({**FFT, "input_size": [32, 25]}, "row 2 .*multiple of 8.* got 25"),
         ({**FFT, "input_size": 32}, r"row 2: input_size must be positive .* got 32"),
-        ({**FFT, "network": {"stages": 2}}, "row 2: network has no 'backbone'"),
+        ({**FFT, "network": {"stages": 2}}, "row 2 .*network has no 'backbone'"),
         ({**FFT, "network": {**TRUNK, "stage": 2}}, "row 2 .*'stage'"),
         ({**FFT, "network": "resnet18"}, "row 2: network must be an object, got 'resnet18'"),
         ({**FFT, "batch": 0}, "row 2: batch must be a positive integer, got 0"),
@@ -141,9 +150,9 @@ def spied(networks_file, monkeypatch, entry):
 def test_steps_run_in_their_mode_and_precision(networks_file, monkeypatch, precision, dtype):
     entry = {**PLAIN, "precision": precision}
     row, spy = spied(networks_file, monkeypatch, entry)
-    inference_step(row, CPU)()
+    network_step(row, CPU)()
     row, trained = spied(networks_file, monkeypatch, {**entry, "training": True})
-    training_step(row, CPU)()
+    network_step(row, CPU)()
     for network, training in ((spy, False), (trained, True)):
         ((images, y, *state),) = network.seen
         assert images.shape == (2, 3, 32, 24)
@@ -157,7 +166,7 @@ def test_a_training_step_changes_every_weight_lowers_the_loss_and_keeps_no_gradi
 ):
     torch.manual_seed(0)
     row, spy = spied(networks_file, monkeypatch, {**PLAIN, "training": True})
-    step = training_step(row, CPU)
+    step = network_step(row, CPU)
     before = [parameter.detach().clone() for parameter in spy.parameters()]
     for _ in range(300):
         step()
@@ -173,24 +182,24 @@ def test_a_training_step_changes_every_weight_lowers_the_loss_and_keeps_no_gradi
 
 def test_the_base_is_the_network_without_blocks(networks_file):
     rows = load_networks(networks_file(TINY))
-    got = measure_networks(rows, device=CPU, rounds=3, budget=0.001)
-    assert [(m.row.name, m.mode) for m in got.rows] == [
+    got = measure(network_jobs(rows, device=CPU), device=CPU, rounds=3, budget=0.001)
+    assert [(m.row.name, m.mode) for m in got] == [
         ("none", "inference"),
         ("srl-fft", "inference"),
         ("a2", "inference"),
         ("none", "step"),
         ("srl-fft", "step"),
     ]
-    for base, others in ((got.rows[0], got.rows[:3]), (got.rows[3], got.rows[3:])):
-        assert base.peak_ratio == 1.0
-        for m in others:
+    ratios = base_ratios(got)
+    for base, others in ((got[0], ratios[:3]), (got[3], ratios[3:])):
+        assert others[0].memory == 1.0
+        for ratio in others:
+            m = ratio.above
             quotients = [a / b for a, b in zip(m.per_round, base.per_round, strict=True)]
-            assert m.ratio.median == pytest.approx(sorted(quotients)[1])
-            assert m.peak_ratio == m.peak_bytes / base.peak_bytes
-    with pytest.raises(ValueError, match="no row"):
-        measure_networks([], device=CPU)
-    with pytest.raises(ValueError, match="rounds must be 3 or more, got 2"):
-        measure_networks(rows, device=CPU, rounds=2)
+            assert ratio.time.median == pytest.approx(sorted(quotients)[1])
+            assert ratio.memory == m.peak_bytes / base.peak_bytes
+    with pytest.raises(ValueError, match="--rounds must be 3 or more, got 2"):
+        main(["networks", "--rows", str(networks_file(TINY)), "--rounds", "2"])
 
 
 def test_command(networks_file, tmp_path, capsys):
@@ -212,7 +221,7 @@ def test_command(networks_file, tmp_path, capsys):
     ]
     assert len(read_report(stored).rows) == 5
 
-    small = [*arguments, "--blocks", "a2", "--ratio", "none/a2", "--json", "-"]
+    small = [*arguments, "--blocks", "a2", "--ratio", "a2/none", "--json", "-"]
     assert main([*small, "--compare", str(stored), "--tolerance", "1e9"]) == 0
     output = capsys.readouterr()
     names = [(row["name"], row["mode"]) for row in json.loads(output.out)["rows"]]
@@ -221,14 +230,14 @@ def test_command(networks_file, tmp_path, capsys):
     assert "0 of 8 ratios are worse" in output.err
 
     for row in values["rows"]:
-        row["peak_ratio"] /= 2 if row["name"] == "a2" else 1
-        row["ratio"]["median"] *= 1e9
-        row["per_round"] = [1e9 if row["name"] == "none" else 1.0] * 3
+        row["peak_bytes"] /= 2 if row["name"] == "a2" else 1
+        row["per_round"] = [1e9 if row["name"] == "a2" else 1.0] * 3
     stored.write_text(json.dumps(values))
     assert main([*small, "--compare", str(stored)]) == 1
     error = capsys.readouterr().err
-    assert "1 of 8 ratios are worse" in error
+    assert "2 of 8 ratios are worse" in error
     assert "WORSE  a2, resnet18" in error
+    assert "WORSE  a2/none, resnet18" in error
 
 
 def test_reports_of_blocks_are_refused(networks_file, tmp_path):
@@ -242,10 +251,10 @@ def test_reports_of_blocks_are_refused(networks_file, tmp_path):
 
 def test_measuring_blocks_imports_no_networks():
     program = (
-        "import sys, spectral_residual.lab.bench.cli\n"
-        "from spectral_residual.lab.bench import load_rows\n"
-        "load_rows()\n"
-        "parts = 'torchvision', 'lightning', 'spectral_residual.models', 'spectral_residual.data'\n"
+        "import sys, spectral_residual.lab.bench.commands\n"
+        "from spectral_residual.lab.bench.rows import Row, load_rows\n"
+        "load_rows(Row)\n"
+        "parts = 'torchvision', 'lightning', 'spectral_residual.pose', 'spectral_residual.video'\n"
         "print([part for part in parts if part in sys.modules])"
     )
     result = subprocess.run(

@@ -4,24 +4,20 @@ from __future__ import annotations
 
 import pytest
 
-from spectral_residual.lab.bench import (
-    Growth,
-    Measurement,
-    PairRatio,
-    Row,
-    Spread,
-    growth,
-    pair_ratios,
-)
-from spectral_residual.lab.bench.ratios import check_pairs, known_pairs, parse_pair
+from spectral_residual.lab.bench.measure import Measurement
+from spectral_residual.lab.bench.report import choose_pairs, growth, pair_ratios
+from spectral_residual.lab.bench.rows import Row
 
 IMAGE, LARGE, VIDEO = (6, 5), (12, 10), (3, 6, 5)
 
 
 def measured(name, shape, per_round, peak, mode="inference", **changes):
     row = Row(name, **{"block": name, "channels": 16, "shape": shape, "batch": 2, **changes})
-    some = Spread(0.0, 0.0, 0.0)  # ratios must not be made from these
-    return Measurement(row, mode, some, some, peak, 0.0, per_round)
+    return Measurement(row, mode, peak, per_round)
+
+
+def spread(median, q1, q3):
+    return {"median": median, "q1": q1, "q3": q3}
 
 
 def test_ratios_are_of_the_same_round_group_and_mode():
@@ -34,11 +30,13 @@ def test_ratios_are_of_the_same_round_group_and_mode():
         measured("a", LARGE, (2.0, 2.0, 2.0), 1, batch=1),
     ]
     group = "16 channels at 6x5, batch 2"
-    forward = PairRatio("a", "b", group, "inference", Spread(1.0, 0.625, 3.0), 0.75)
-    training = PairRatio("a", "b", group, "training", Spread(1.0, 0.75, 2.0), 0.5)
-    assert pair_ratios(rows, [("a", "b")]) == [forward, training]
+    names = {"numerator": "a", "denominator": "b", "group": group}
+    forward = {"mode": "inference", "time": spread(1.0, 0.625, 3.0), "memory": 0.75}
+    training = {"mode": "training", "time": spread(1.0, 0.75, 2.0), "memory": 0.5}
+    ratios = pair_ratios(rows, [("a", "b")])
+    assert [ratio.as_json() for ratio in ratios] == [names | forward, names | training]
     back = pair_ratios(rows, [("b", "a"), ("a", "c")])
-    assert [(r.numerator, r.mode, r.time.median, r.memory) for r in back] == [
+    assert [(r.above.row.name, r.above.mode, r.time.median, r.memory) for r in back] == [
         ("b", "inference", 1.0, 40 / 30),
         ("b", "training", 1.0, 2.0),
     ]
@@ -59,9 +57,10 @@ def test_growth_is_to_twice_the_height_and_width():
     ]
 
     def of(name, smaller, larger, mode, time, memory):
-        return Growth(name, 16, 2, smaller, larger, mode, Spread(*time), memory)
+        inputs = {"name": name, "channels": 16, "batch": 2, "smaller": smaller, "larger": larger}
+        return {**inputs, "mode": mode, "time": spread(*time), "memory": memory}
 
-    assert growth(rows) == [
+    assert [value.as_json() for value in growth(rows)] == [
         of("copy", "6x5", "12x10", "copy", (4.0, 3.5, 4.5), 4.0),
         of("a", "6x5", "12x10", "inference", (4.0, 3.5, 4.5), 4.1),
         of("a", "6x5", "12x10", "training", (3.5, 3.25, 4.0), 5.0),
@@ -95,13 +94,11 @@ def test_other_rows_have_no_growth(shape, changes):
 
 
 def test_pairs():
-    assert parse_pair("srl-fft/a2") == ("srl-fft", "a2")
-    assert parse_pair(" b / a ") == ("b", "a")
     rows = [Row(n, "a2", 16, size) for n, size in (("a", IMAGE), ("b", IMAGE), ("c", LARGE))]
-    pairs = [("a", "b"), ("a", "c"), ("b", "a"), ("d", "a")]
-    assert known_pairs(pairs, rows) == [("a", "b"), ("b", "a")]
-    check_pairs([("a", "b"), ("b", "a")], rows)
+    assert choose_pairs(["a/b", " b / a "], ["b/a"], rows) == [("a", "b"), ("b", "a")]
+    pairs = ["a/b", "a/c", "b/a", "d/a"]
+    assert choose_pairs(None, pairs, rows) == [("a", "b"), ("b", "a")]
     with pytest.raises(ValueError, match="--ratio a/c: no input has both rows"):
-        check_pairs([("a", "b"), ("a", "c")], rows)
+        choose_pairs(["a/b", "a/c"], [], rows)
     with pytest.raises(ValueError, match="unknown row of --ratio 'd'"):
-        check_pairs([("d", "a")], rows)
+        choose_pairs(["d/a"], [], rows)

@@ -8,8 +8,11 @@ import pytest
 import torch
 
 from spectral_residual.blocks import BLOCKS
-from spectral_residual.lab.bench import Job, Row, Spread, peak_memory, run_rounds
-from spectral_residual.lab.bench.measure import inference_step, training_step, wake
+from spectral_residual.lab.bench import measure
+from spectral_residual.lab.bench.measure import Job, Measurement, Spread, peak_memory, run_rounds
+from spectral_residual.lab.bench.report import Ratio
+from spectral_residual.lab.bench.rows import Row
+from spectral_residual.lab.bench.steps import inference_step, training_step, wake
 
 CPU = torch.device("cpu")
 
@@ -29,22 +32,27 @@ class FakeClock:
             self.now += seconds
             self.log.append(label)
 
-        return Job(label, call, repeats)
+        return Job(Row(label, "a2", 8, (4, 3)), "inference", call, repeats)
 
 
-def test_every_round_runs_each_job_once_in_a_rotated_order():
+@pytest.fixture
+def clock(monkeypatch):
     clock = FakeClock()
+    monkeypatch.setattr(measure.time, "perf_counter", clock)
+    return clock
+
+
+def test_every_round_runs_each_job_once_in_a_rotated_order(clock):
     first = [clock.job(label, 1.0) for label in "abc"]
     second = [clock.job(label, 1.0) for label in "xy"]
-    assert run_rounds([first, second], rounds=4, deadline=math.inf, clock=clock) == 4
+    assert list(run_rounds([first, second], CPU, 4, deadline=math.inf)) == [1, 2, 3, 4]
     assert "".join(clock.log) == "abcxy" + "bcayx" + "cabxy" + "abcyx"
     assert all(job.seconds == [1.0] * 4 for job in (*first, *second))
 
 
-def test_a_visit_counts_as_the_mean_of_its_repeats():
-    clock = FakeClock()
+def test_a_visit_counts_as_the_mean_of_its_repeats(clock):
     jobs = [clock.job("a", 0.25, repeats=8), clock.job("b", 2.0)]
-    run_rounds([jobs], rounds=3, deadline=math.inf, clock=clock)
+    assert list(run_rounds([jobs], CPU, 3, deadline=math.inf)) == [1, 2, 3]
     assert clock.log.count("a") == 24
     assert clock.log.count("b") == 3
     assert jobs[0].seconds == [0.25] * 3
@@ -55,27 +63,17 @@ def test_a_visit_counts_as_the_mean_of_its_repeats():
     ("budget", "rounds", "expected"),
     [(0.0, 9, 3), (29.0, 9, 3), (30.0, 9, 3), (39.9, 9, 3), (40.0, 9, 4), (1e9, 9, 9)],
 )
-def test_no_round_starts_that_would_pass_the_deadline(budget, rounds, expected):
-    clock = FakeClock()
+def test_no_round_starts_that_would_pass_the_deadline(clock, budget, rounds, expected):
     groups = [[clock.job("a", 4.0), clock.job("b", 6.0)]]
-    seen = []
-    finished = run_rounds(
-        groups, rounds=rounds, deadline=clock() + budget, clock=clock, after_round=seen.append
-    )
-    assert finished == expected
+    seen = list(run_rounds(groups, CPU, rounds, deadline=clock() + budget))
     assert seen == list(range(1, expected + 1))
     assert all(len(job.seconds) == expected for job in groups[0])
 
 
-def test_the_device_is_waited_for_before_and_after_every_visit():
-    clock = FakeClock()
-    run_rounds(
-        [[clock.job("a", 1.0), clock.job("b", 1.0)]],
-        rounds=3,
-        deadline=math.inf,
-        clock=clock,
-        synchronize=lambda: clock.log.append("|"),
-    )
+def test_the_device_is_waited_for_before_and_after_every_visit(clock, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda device: clock.log.append("|"))
+    jobs = [clock.job("a", 1.0), clock.job("b", 1.0)]
+    assert list(run_rounds([jobs], torch.device("cuda"), 3, deadline=math.inf)) == [1, 2, 3]
     assert "".join(clock.log) == "|a||b|" + "|b||a|" + "|a||b|"
 
 
@@ -86,9 +84,14 @@ def test_spread():
 
 def test_spread_of_a_ratio_divides_round_by_round():
     """The median of the quotients 1/4, 1, 5 is not the quotient of the medians 4 / 4."""
-    assert Spread.of_ratio([4.0, 2.0, 5.0], [4.0, 8.0, 1.0]) == Spread(1.0, 0.625, 3.0)
+    row = Row("a2", "a2", 8, (4, 3))
+
+    def ratio(above, below):
+        return Ratio(*(Measurement(row, "inference", 1, times) for times in (above, below)))
+
+    assert ratio((4.0, 2.0, 5.0), (4.0, 8.0, 1.0)).time == Spread(1.0, 0.625, 3.0)
     with pytest.raises(ValueError, match="shorter"):
-        Spread.of_ratio([1.0, 2.0, 3.0], [1.0, 2.0])
+        _ = ratio((1.0, 2.0, 3.0), (1.0, 2.0)).time
 
 
 # Steps
@@ -129,9 +132,9 @@ def test_steps_run_in_their_mode_and_leave_no_gradients():
 
     spy = Spy()
     x, gradient = torch.tensor([1.0, 2.0, 3.0]), torch.tensor([4.0, 5.0, 6.0])
-    inference_step(spy, x, gradient)()
+    inference_step(spy.eval(), x)()
     assert spy.seen == [(False, False, False)]
-    training_step(spy, x, gradient)()
+    training_step(spy.train(), x, gradient)()
     assert spy.seen[1] == (True, True, True)
     assert torch.equal(spy.seen[2], x * gradient)
     assert spy.weight.grad is None
@@ -191,7 +194,7 @@ def test_peak_memory_includes_what_autograd_saves_and_gradients():
             return x.exp().exp().exp()
 
     x, gradient = torch.zeros(1000), torch.ones(1000)
-    assert peak_memory(inference_step(Exp(), x, gradient), CPU) == 2 * N
+    assert peak_memory(inference_step(Exp().eval(), x), CPU) == 2 * N
     assert peak_memory(training_step(Exp(), x, gradient), CPU) == 5 * N
 
 
@@ -207,7 +210,7 @@ def test_memory_of_non_local_attention_tells_the_matrix_of_all_pairs():
 
     def peak(**options):
         row = Row("nl", "non-local", 8, (12, 12), 1, options)
-        step = inference_step(wake(row.build), torch.randn(row.input_shape), torch.empty(0))
+        step = inference_step(wake(row.build).eval(), torch.randn(row.input_shape))
         step()
         return peak_memory(step, CPU)
 

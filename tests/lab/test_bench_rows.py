@@ -8,8 +8,7 @@ import json
 import pytest
 
 from spectral_residual.blocks import BLOCKS
-from spectral_residual.lab.bench import Row, load_rows, select_rows
-from spectral_residual.lab.bench.rows import group_rows, with_batch
+from spectral_residual.lab.bench.rows import Row, group_rows, load_rows, select_rows, with_batch
 
 TINY = [
     {"block": "a2", "channels": 16, "shape": [6, 5], "batch": 2},
@@ -37,7 +36,7 @@ def rows_file(tmp_path):
 
 
 def test_packaged_rows():
-    rows = load_rows()
+    rows = load_rows(Row)
     groups = {group[0].input_shape: group for group in group_rows(rows)}
     for shape in ((4, 256, 64, 48), (2, 256, 96, 72), (1, 256, 128, 96)):
         found = select_rows(groups[shape], BLOCKS)
@@ -78,7 +77,7 @@ def test_packaged_rows():
 def test_wrong_rows_are_errors_at_load_time(rows_file, change, message):
     path = rows_file([{**TINY[0], **change}])
     with pytest.raises(ValueError, match=message) as raised:
-        load_rows(path)
+        load_rows(Row, path)
     assert "rows.json" in str(raised.value)
 
 
@@ -95,16 +94,26 @@ def test_wrong_rows_are_errors_at_load_time(rows_file, change, message):
 )
 def test_wrong_files_are_errors(rows_file, content, message):
     with pytest.raises(ValueError, match=message):
-        load_rows(rows_file(content))
+        load_rows(Row, rows_file(content))
+
+
+def test_a_list_of_blocks_is_a_row_of_each(rows_file):
+    path = rows_file([{**TINY[0], "block": ["a2", "gfnet"]}, TINY[1]])
+    rows = load_rows(Row, path)
+    assert rows == [Row(name, name, 16, (6, 5), 2) for name in ("a2", "gfnet", "srl-fft")]
+    wrong = [([], r"row 1: block must be a name, got \[\]"), (["a2", 3], "row 2: block .* got 3")]
+    for blocks, message in wrong:
+        with pytest.raises(ValueError, match=message):
+            load_rows(Row, rows_file([{**TINY[0], "block": blocks}]))
 
 
 def test_missing_file_is_an_error(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"none\.json"):
-        load_rows(tmp_path / "none.json")
+        load_rows(Row, tmp_path / "none.json")
 
 
 def test_selection(rows_file):
-    rows = load_rows(rows_file(TINY))
+    rows = load_rows(Row, rows_file(TINY))
     assert rows[2] == Row(
         "non-local-plain", "non-local", 16, (6, 5), 2, {"memory_efficient": False}
     )

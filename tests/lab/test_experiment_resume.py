@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader
 
 from spectral_residual.lab.experiments.definitions import read_experiment
 from spectral_residual.lab.experiments.worker import EpochRecorder, execute, read_record
-from spectral_residual.lab.generated import generate_dataset
+from spectral_residual.lab.generated import PeopleOptions, generate_dataset
 
 EPOCHS = 3
 
@@ -26,7 +26,7 @@ EPOCHS = 3
 def experiment(tmp_path_factory):
     """Folder with generated people and the definition of a tiny experiment."""
     folder = tmp_path_factory.mktemp("experiment")
-    generate_dataset(folder / "people", train_images=24, val_images=8, image_size=(96, 96), seed=1)
+    generate_dataset(folder / "people", PeopleOptions(24, 8, image_size=(96, 96), seed=1))
     config = {
         "data": {
             "root": str(folder / "people"),

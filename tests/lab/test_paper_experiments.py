@@ -10,7 +10,7 @@ import torch
 from conftest import SHARED
 from networks import create_c2d, create_simple_baseline
 from spectral_residual.cost import measure_cost
-from spectral_residual.lab.cost.tables_data import printed_cells
+from spectral_residual.lab.cost.tables import printed_cells
 from spectral_residual.lab.experiments.definitions import experiment_names, read_experiment
 from spectral_residual.pose.network import PoseNetwork
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import fields, replace
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -11,30 +11,47 @@ import pytest
 from pycocotools import coco as coco_api
 from pycocotools import mask as coco_mask
 
-from spectral_residual.lab.generated import (
-    Limb,
-    Look,
-    Part,
-    Person,
-    Pose,
-    Solid,
-    build_figure,
-    build_skeleton,
-    generate_dataset,
-    make_sample,
-    render_scene,
+from spectral_residual.lab.generated import write_people
+from spectral_residual.lab.generated.body import Limb, Look, Person, Pose, build_skeleton
+from spectral_residual.lab.generated.figure import Part, Solid, build_figure
+from spectral_residual.lab.generated.render import KEYPOINT_PARTS, PART_STRIDE, render_scene
+from spectral_residual.lab.generated.samples import make_sample
+from spectral_residual.lab.generated.sampling import (
+    ARM_LIMITS,
+    LEG_LIMITS,
     sample_people,
     sample_pose,
 )
-from spectral_residual.lab.generated import write as write_module
-from spectral_residual.lab.generated.render import KEYPOINT_PARTS, PART_STRIDE
-from spectral_residual.lab.generated.sampling import ARM_LIMITS, LEG_LIMITS
+from spectral_residual.lab.generated.write_people import PeopleOptions, generate_dataset
 from spectral_residual.pose.annotations import annotated_instances, read_annotations
 from spectral_residual.pose.skeleton import COCO
 
 INDEX = {name: index for index, name in enumerate(COCO.names)}
 SIZE = (96, 96)
 T_POSE = Pose(left_arm=Limb(abduction=85), right_arm=Limb(abduction=85))
+
+
+def generate(root, **options):
+    return generate_dataset(root, PeopleOptions(**options), progress=False)
+
+
+def mirrored(person, width):
+    """The person whose picture is the mirror image in an image of that width."""
+    pose, (x, y) = person.pose, person.position
+    mirrored_pose = Pose(
+        pose.right_arm,
+        pose.left_arm,
+        pose.right_leg,
+        pose.left_leg,
+        pose.spine_bend,
+        -pose.spine_side,
+        -pose.spine_turn,
+        pose.head_nod,
+        -pose.head_tilt,
+        -pose.head_turn,
+    )
+    place = (width - 1 - x, y)
+    return replace(person, position=place, pose=mirrored_pose, yaw=-person.yaw, roll=-person.roll)
 
 
 def sampled_people(count, seed=0, size=(192, 192)):
@@ -45,9 +62,7 @@ def sampled_people(count, seed=0, size=(192, 192)):
 @pytest.fixture(scope="module")
 def dataset(tmp_path_factory):
     root = tmp_path_factory.mktemp("synthetic") / "people"
-    summary = generate_dataset(
-        root, train_images=52, val_images=50, image_size=SIZE, seed=5, progress=False
-    )
+    summary = generate(root, train_images=52, val_images=50, image_size=SIZE, seed=5)
     return root, summary
 
 
@@ -136,7 +151,7 @@ def test_the_silhouette_covers_every_joint_of_body_and_limbs():
 def test_mirrored_people_give_the_mirrored_picture_with_the_sides_swapped():
     for person in sampled_people(25, seed=2):
         scene = render_scene([person], light=(0.4, -0.8))
-        mirror = render_scene([person.mirrored(192)], light=(-0.4, -0.8))
+        mirror = render_scene([mirrored(person, 192)], light=(-0.4, -0.8))
         difference = np.abs(mirror.image[:, ::-1].astype(int) - scene.image).mean()
         assert difference < 0.15
         expected = scene.keypoints[0][list(COCO.flip_permutation)]
@@ -149,7 +164,7 @@ def test_mirrored_people_give_the_mirrored_picture_with_the_sides_swapped():
 
 def test_mirroring_moves_something():
     person = Person((96, 96), 150, T_POSE, yaw=30, roll=20)
-    flipped = render_scene([person.mirrored(192)]).image[:, ::-1]
+    flipped = render_scene([mirrored(person, 192)]).image[:, ::-1]
     assert np.abs(render_scene([person]).image.astype(int) - flipped).mean() < 0.15
     assert np.abs(render_scene([person]).image.astype(int) - flipped[:, ::-1]).mean() > 3
 
@@ -245,13 +260,8 @@ def test_sampled_limbs_stay_within_the_limits_and_prefer_no_side():
     rng = np.random.default_rng(0)
     poses = [sample_pose(rng) for _ in range(1500)]
     for limb, limits in (("arm", ARM_LIMITS), ("leg", LEG_LIMITS)):
-        low, high = (np.array([getattr(item, f.name) for f in fields(Limb)]) for item in limits)
-        angles = np.array(
-            [
-                [[getattr(getattr(p, f"{s}_{limb}"), f.name) for f in fields(Limb)] for p in poses]
-                for s in ("left", "right")
-            ]
-        )
+        low, high = np.array(limits)
+        angles = np.array([[getattr(p, f"{s}_{limb}") for p in poses] for s in ("left", "right")])
         assert (angles >= low).all()
         assert (angles <= high).all()
         spread = angles.std(axis=(0, 1))
@@ -377,7 +387,7 @@ def test_run_lengths_of_masks_that_touch_the_corners():
     rng = np.random.default_rng(0)
     masks = [np.ones((5, 7), bool), np.eye(4, 6, dtype=bool), rng.random((9, 4)) < 0.5]
     for mask in (*masks, ~masks[1], ~masks[2]):
-        runs = write_module._run_lengths(mask)
+        runs = write_people._run_lengths(mask)
         assert sum(runs["counts"]) == mask.size
         decoded = coco_mask.decode(coco_mask.frPyObjects(runs, *mask.shape))
         np.testing.assert_array_equal(decoded, mask)
@@ -394,9 +404,9 @@ def test_the_package_reads_the_files(dataset):
 def test_same_seed_gives_the_same_bytes_whatever_the_count(dataset, tmp_path):
     root, _ = dataset
     few, other = tmp_path / "few", tmp_path / "other"
-    options = {"train_images": 6, "val_images": 3, "image_size": SIZE, "progress": False}
-    generate_dataset(few, **options, seed=5)
-    generate_dataset(other, **options, seed=6)
+    options = {"train_images": 6, "val_images": 3, "image_size": SIZE}
+    generate(few, **options, seed=5)
+    generate(other, **options, seed=6)
     for split, count in (("train", 6), ("val", 3)):
         pictures = sorted((few / f"{split}2017").iterdir())
         assert len(pictures) == count
@@ -411,7 +421,7 @@ def test_same_seed_gives_the_same_bytes_whatever_the_count(dataset, tmp_path):
         shown = {image["id"] for image in contents[0]["images"]}
         kept = [a for a in contents[1]["annotations"] if a["image_id"] in shown]
         assert contents[0]["annotations"] == kept
-    generate_dataset(tmp_path / "again", **options, seed=5)
+    generate(tmp_path / "again", **options, seed=5)
     for file in (path for path in few.rglob("*") if path.is_file()):
         assert file.read_bytes() == (tmp_path / "again" / file.relative_to(few)).read_bytes()
 
@@ -426,27 +436,32 @@ def test_the_same_data_set_is_not_rendered_again(dataset, monkeypatch):
     def fail(*_, **__):
         raise AssertionError("rendered again")
 
-    monkeypatch.setattr(write_module, "make_sample", fail)
-    options = {"train_images": 52, "val_images": 50, "image_size": SIZE, "progress": False}
-    assert generate_dataset(root, **options, seed=5) == summary
+    monkeypatch.setattr(write_people, "make_sample", fail)
+    options = {"train_images": 52, "val_images": 50, "image_size": SIZE}
+    assert generate(root, **options, seed=5) == summary
     with pytest.raises(FileExistsError, match=r"another data set.*'seed': 5.*'seed': 4"):
-        generate_dataset(root, **options, seed=4)
+        generate(root, **options, seed=4)
 
 
 def test_a_damaged_data_set_is_reported(tmp_path):
-    options = {"train_images": 2, "val_images": 1, "image_size": SIZE, "progress": False}
-    generate_dataset(tmp_path / "a", **options)
+    options = {"train_images": 2, "val_images": 1, "image_size": SIZE}
+    generate(tmp_path / "a", **options)
     (tmp_path / "a" / "train2017" / "000000000002.jpg").unlink()
-    with pytest.raises(ValueError, match="got 1 images, expected the 2"):
-        generate_dataset(tmp_path / "a", **options)
+    with pytest.raises(ValueError, match="train2017: got 1 files, expected 2"):
+        generate(tmp_path / "a", **options)
+    generate(tmp_path / "b", **options)
+    file = tmp_path / "b" / "annotations" / "person_keypoints_train2017.json"
+    file.write_text(file.read_text().replace('"iscrowd"', '"crowd"'))
+    with pytest.raises(ValueError, match="'annotations' cannot be read; delete"):
+        generate(tmp_path / "b", **options)
 
 
 def test_other_peoples_files_are_not_touched(tmp_path):
     (tmp_path / "notes.txt").write_text("keep")
     with pytest.raises(FileExistsError, match="no generated data set"):
-        generate_dataset(tmp_path, train_images=1, val_images=1, progress=False)
+        generate(tmp_path, train_images=1, val_images=1)
     with pytest.raises(FileExistsError, match="no generated data set"):
-        generate_dataset(tmp_path / "notes.txt", train_images=1, val_images=1, progress=False)
+        generate(tmp_path / "notes.txt", train_images=1, val_images=1)
     assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
     assert (tmp_path / "notes.txt").read_text() == "keep"
 
@@ -454,7 +469,7 @@ def test_other_peoples_files_are_not_touched(tmp_path):
 def test_an_empty_folder_is_filled_and_an_interrupted_run_leaves_nothing(tmp_path, monkeypatch):
     root = tmp_path / "data"
     root.mkdir()
-    options = {"train_images": 3, "val_images": 1, "image_size": SIZE, "progress": False}
+    options = {"train_images": 3, "val_images": 1, "image_size": SIZE}
 
     def interrupt(split, index, **keywords):
         if index == 2:
@@ -462,12 +477,12 @@ def test_an_empty_folder_is_filled_and_an_interrupted_run_leaves_nothing(tmp_pat
         return make_sample(split, index, **keywords)
 
     with monkeypatch.context() as patch:
-        patch.setattr(write_module, "make_sample", interrupt)
+        patch.setattr(write_people, "make_sample", interrupt)
         with pytest.raises(KeyboardInterrupt):
-            generate_dataset(root, **options)
+            generate(root, **options)
     assert list(tmp_path.iterdir()) == [root]
     assert list(root.iterdir()) == []
-    generate_dataset(root, **options)
+    generate(root, **options)
     assert {path.name for path in root.iterdir()} == {"annotations", "train2017", "val2017"}
     assert list(tmp_path.iterdir()) == [root]
 
@@ -483,7 +498,7 @@ def test_an_empty_folder_is_filled_and_an_interrupted_run_leaves_nothing(tmp_pat
 )
 def test_numbers_out_of_range_are_refused(tmp_path, options, message):
     with pytest.raises(ValueError, match=message):
-        generate_dataset(tmp_path / "a", **options)
+        generate(tmp_path / "a", **options)
     assert not (tmp_path / "a").exists()
 
 

@@ -9,24 +9,32 @@ import av
 import numpy as np
 import pytest
 
-from spectral_residual.lab.generated import (
+from spectral_residual.cli import main
+from spectral_residual.lab.generated import write_videos
+from spectral_residual.lab.generated.actions import (
     ACTION_PAIRS,
     ACTIONS,
-    VideoDatasetSummary,
-    generate_action_videos,
     render_action,
     sample_action,
+)
+from spectral_residual.lab.generated.write_videos import (
+    VideoDatasetSummary,
+    VideoOptions,
+    generate_action_videos,
     write_video,
-    write_videos,
 )
 
-FEW = {"train_videos": 2, "val_videos": 1, "frames": 4, "image_size": (64, 80), "progress": False}
+FEW = {"train_videos": 2, "val_videos": 1, "frames": 4, "image_size": (64, 80)}
+
+
+def generate(root, workers=0, **options):
+    return generate_action_videos(root, VideoOptions(**options), workers=workers, progress=False)
 
 
 @pytest.fixture(scope="module")
 def dataset(tmp_path_factory):
     root = tmp_path_factory.mktemp("videos") / "data"
-    return root, generate_action_videos(root, **FEW, seed=5)
+    return root, generate(root, **FEW, seed=5)
 
 
 @pytest.fixture(scope="module")
@@ -101,8 +109,8 @@ def test_every_frame_is_a_key_frame_of_its_time(tmp_path, frames):
 def test_same_seed_gives_the_same_bytes_whatever_the_workers_and_the_count(dataset, tmp_path):
     root, _ = dataset
     fewer = {**FEW, "train_videos": 1}
-    generate_action_videos(tmp_path / "a", **fewer, seed=5, workers=2)
-    generate_action_videos(tmp_path / "b", **fewer, seed=6)
+    generate(tmp_path / "a", **fewer, seed=5, workers=2)
+    generate(tmp_path / "b", **fewer, seed=6)
     whole, part, other = (contents(folder) for folder in (root, tmp_path / "a", tmp_path / "b"))
     for name in part.keys() - {"dataset.json"}:
         assert part[name] == whole[name]
@@ -117,25 +125,25 @@ def test_the_same_data_set_is_not_rendered_again(dataset, monkeypatch):
         raise AssertionError("rendered again")
 
     monkeypatch.setattr(write_videos, "sample_action", fail)
-    assert generate_action_videos(root, **FEW, seed=5) == summary
+    assert generate(root, **FEW, seed=5) == summary
     with pytest.raises(FileExistsError, match=r"another data set.*'seed': 5.*'seed': 4"):
-        generate_action_videos(root, **FEW, seed=4)
+        generate(root, **FEW, seed=4)
 
 
 def test_other_peoples_files_are_not_touched_and_damage_is_reported(tmp_path):
     root = tmp_path / "data"
     options = {**FEW, "train_videos": 1, "frames": 2}
-    generate_action_videos(root, **options)
+    generate(root, **options)
     (root / "val" / "stand_up" / "00000.mp4").unlink()
-    with pytest.raises(ValueError, match="stand_up: got 0 videos, expected 1"):
-        generate_action_videos(root, **options)
+    with pytest.raises(ValueError, match="stand_up: got 0 files, expected 1"):
+        generate(root, **options)
 
     (tmp_path / "notes").mkdir()
     note = tmp_path / "notes" / "notes.txt"
     note.write_text("keep")
     for taken in (note.parent, note):
-        with pytest.raises(FileExistsError, match="no generated data set of videos"):
-            generate_action_videos(taken, **options)
+        with pytest.raises(FileExistsError, match="no generated data set"):
+            generate(taken, **options)
     assert [path.name for path in note.parent.iterdir()] == ["notes.txt"]
     assert note.read_text() == "keep"
 
@@ -155,10 +163,10 @@ def test_an_empty_folder_is_filled_and_an_interrupted_run_leaves_nothing(tmp_pat
     with monkeypatch.context() as patch:
         patch.setattr(write_videos, "write_video", interrupt)
         with pytest.raises(KeyboardInterrupt):
-            generate_action_videos(root, **options)
+            generate(root, **options)
     assert list(tmp_path.iterdir()) == [root]
     assert list(root.iterdir()) == []
-    generate_action_videos(root, **options)
+    generate(root, **options)
     assert {path.name for path in root.iterdir()} == {"dataset.json", "train", "val"}
     assert list(tmp_path.iterdir()) == [root]
 
@@ -177,7 +185,7 @@ def test_an_empty_folder_is_filled_and_an_interrupted_run_leaves_nothing(tmp_pat
 )
 def test_numbers_out_of_range_are_refused(tmp_path, options, message):
     with pytest.raises(ValueError, match=message):
-        generate_action_videos(tmp_path / "a", **options)
+        generate(tmp_path / "a", **options)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -207,7 +215,7 @@ def test_command_line(tmp_path, capsys):
     root = tmp_path / "data"
     counts = ["--train-videos", "2", "--val-videos", "1", "--frames", "3"]
     options = ["--image-size", "64", "72", "--seed", "9"]
-    assert write_videos.videos([str(root), *counts, *options]) == 0
+    assert main(["data", "videos", str(root), *counts, *options]) == 0
     assert "train_videos=16, val_videos=8" in capsys.readouterr().out
     assert json.loads((root / "dataset.json").read_text())["parameters"] == {
         "generator_version": write_videos.GENERATOR_VERSION,

@@ -20,7 +20,8 @@ import yaml
 from spectral_residual.training.callbacks import find_checkpoint
 from spectral_residual.training.checkpoint import read_file
 
-KILLS, EPOCHS = 20, 30
+KILLS = 20
+EPOCHS = {"pose": 40, "video": 120, "experiment": 40}
 SRL = [sys.executable, "-c", "import sys; from spectral_residual.cli import main; sys.exit(main())"]
 
 
@@ -84,7 +85,7 @@ def configuration(task: str, root: Path, runs: Path) -> dict:
         "model": {"network": {"backbone": "resnet18", **(network if task == "pose" else {})}},
         "trainer": {
             "accelerator": "cpu",
-            "max_epochs": EPOCHS,
+            "max_epochs": EPOCHS[task],
             "enable_progress_bar": False,
             "enable_model_summary": False,
             "default_root_dir": str(runs),
@@ -106,7 +107,7 @@ def test_a_training_that_is_killed_often_ends_as_an_unbroken_one(task, tmp_path,
         count = run_with_kills(arguments, scratch, seed=len(task), kills=kills)
         ends[name] = read_file(find_checkpoint("last", tmp_path / name))
         print(f"{task} {name}: {count} kills")
-    assert ends["broken"]["epoch"] == ends["unbroken"]["epoch"] == EPOCHS - 1
+    assert ends["broken"]["epoch"] == ends["unbroken"]["epoch"] == EPOCHS[task] - 1
     for name, value in ends["unbroken"]["state_dict"].items():
         other = ends["broken"]["state_dict"][name]
         torch.testing.assert_close(value, other, rtol=0, atol=1e-6, msg=name)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import copy
 import io
 import pickle
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -329,16 +331,28 @@ def test_two_forwards_before_one_backward(size, dtype):
 
 
 def test_state_dict_and_evaluation_between_forward_and_backward():
-    block = build_block()
-    optimizer = torch.optim.SGD(block.parameters(), lr=0.1)
+    """They change nothing that the backward pass needs: the gradients are those without them."""
+    block, undisturbed = build_block(), build_block()
+    optimizers = [torch.optim.SGD(b.parameters(), lr=0.1) for b in (block, undisturbed)]
     for step in range(3):
-        optimizer.zero_grad()
+        for optimizer in optimizers:
+            optimizer.zero_grad()
         loss = block(data(step)).square().mean()
         block.state_dict()
+        evaluated = copy.deepcopy(block.state_dict())
         with torch.no_grad():
-            block(data(step + 1))
+            block.eval()(data(step + 1))
+        block.train()
         loss.backward()
-        optimizer.step()
+        undisturbed(data(step)).square().mean().backward()
+        for (name, mine), its in zip(
+            block.named_parameters(), undisturbed.parameters(), strict=True
+        ):
+            assert mine.grad.abs().max() > 0, name
+            assert torch.equal(mine.grad, its.grad), name
+        assert all(torch.equal(value, evaluated[k]) for k, value in block.state_dict().items())
+        for optimizer in optimizers:
+            optimizer.step()
 
 
 def test_gradient_accumulation_equals_one_large_batch():
@@ -409,6 +423,26 @@ def test_the_hook_reaches_inserted_blocks():
         model(data(step, 3)).square().mean().backward()
         optimizer.step()
         assert deviation(model) <= LIMIT
+
+
+def test_the_hook_is_registered_by_the_first_transform_and_not_by_the_import():
+    program = """
+import copy, torch
+from torch.optim.optimizer import _global_optimizer_post_hooks as hooks
+import spectral_residual
+from spectral_residual.transforms import LearnableOrthogonal
+spectral_residual.create_block("srl-fft", 8, (4, 3))
+counts = [len(hooks)]
+transform = LearnableOrthogonal((4, 3))
+counts.append(len(hooks))
+others = LearnableOrthogonal((4, 3)), copy.deepcopy(transform)
+counts.append(len(hooks))
+print(counts)
+"""
+    result = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    assert result.stdout.strip() == "[0, 1, 1]"
 
 
 # ---- errors ------------------------------------------------------------------------------------

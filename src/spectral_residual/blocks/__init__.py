@@ -12,22 +12,15 @@ from typing import Any
 from torch import nn
 
 from ..errors import unknown_name
-from ..transforms import (
-    TRANSFORMS,
-    FixedOrthogonalTransform,
-    FourierVolume,
-    Modes,
-    create_transform,
-)
+from ..transforms import TRANSFORMS, FourierVolume, Modes, Transform, create_transform
 from ..transforms.base import Size, check_size
 from .attention import LinearAttentionBlock, SelfAttentionBlock
-from .checks import VideoSize, check_video_size
 from .compact_generalized import CompactGeneralizedBlock
 from .convolutions import ConvolutionBlock
 from .criss_cross import CrissCrossAttention, RecurrentCrissCrossBlock
 from .double_attention import DoubleAttentionBlock
 from .fast_fourier import FastFourierBlock
-from .folded import FoldedVideoBlock
+from .frames import FoldedVideoBlock
 from .gated import TimmBlock
 from .global_filter import GlobalFilterBlock
 from .non_local import NonLocalBlock
@@ -36,118 +29,82 @@ from .spectral_video import SRLVideoBlock
 from .temporal_shift import TemporalShift
 
 ImageSize = tuple[int, int]
+VideoSize = tuple[int, int, int]
 MapSize = ImageSize | VideoSize
 Constructor = Callable[..., nn.Module]
 
 
-@functools.wraps(SRLBlock, updated=())
-def _recommended(
-    channels: int,
-    size: ImageSize,
-    *,
-    modes: Modes = 12,
-    reduction: int = 2,
-    groups: int = 1,
-    **options: Any,
-) -> nn.Module:
-    transform = FixedOrthogonalTransform("dct", modes, size)
-    return SRLBlock(channels, size, transform, reduction=reduction, groups=groups, **options)
+def _srl(make: Callable[[Any, Modes], Transform], few: Modes = None, **own: Any) -> Constructor:
+    """Builder of SRL blocks with the transform ``make(size, modes)``, and defaults of its own."""
 
-
-@functools.wraps(SRLBlock, updated=())
-def _recommended_video(
-    channels: int,
-    size: VideoSize,
-    *,
-    modes: Modes = 7,
-    reduction: int = 2,
-    groups: int = 1,
-    alpha: float = 0.5,
-    spread: float = 0.5,
-    **options: Any,
-) -> nn.Module:
-    transform = FourierVolume(modes=modes, size=size)
-    return SRLBlock(
-        channels,
-        size,
-        transform,
-        reduction=reduction,
-        groups=groups,
-        alpha=alpha,
-        spread=spread,
-        **options,
-    )
-
-
-def _srl(transform: str) -> Constructor:
     @functools.wraps(SRLBlock, updated=())
-    def construct(
-        channels: int, size: ImageSize, *, modes: Modes = None, **options: Any
-    ) -> nn.Module:
-        return SRLBlock(channels, size, create_transform(transform, size, modes), **options)
+    def build(channels: int, size: Size, *, modes: Modes = few, **options: Any) -> nn.Module:
+        return SRLBlock(channels, size, make(size, modes), **(own | options))
 
-    return construct
+    return build
 
 
-def _srl_video(transform: str) -> Constructor:
+def _srl_of_frames(transform: str) -> Constructor:
     @functools.wraps(SRLVideoBlock, updated=())
-    def construct(
-        channels: int, size: VideoSize, *, modes: Modes = None, **options: Any
-    ) -> nn.Module:
-        frames, height, width = size
-        spectral = create_transform(transform, (height, width), modes)
-        return SRLVideoBlock(channels, (height, width), spectral, frames=frames, **options)
+    def build(channels: int, size: VideoSize, *, modes: Modes = None, **options: Any) -> nn.Module:
+        frames, *frame = size
+        spectral = create_transform(transform, tuple(frame), modes)
+        return SRLVideoBlock(channels, tuple(frame), spectral, frames=frames, **options)
 
-    return construct
+    return build
 
 
-@functools.wraps(SRLBlock, updated=())
-def _srl_volume(
-    channels: int, size: VideoSize, *, modes: Modes = None, **options: Any
-) -> nn.Module:
-    return SRLBlock(channels, size, FourierVolume(modes=modes, size=size), **options)
+def _any_size(block: Callable[..., nn.Module]) -> Constructor:
+    """Builder of a block whose weights do not depend on the map's size."""
+
+    @functools.wraps(block, updated=())
+    def build(channels: int, size: Size, **options: Any) -> nn.Module:
+        return block(channels, **options)
+
+    return build
 
 
-def _depthwise(channels: int, size: ImageSize, *, kernel_size: int = 7) -> nn.Module:
-    return ConvolutionBlock(channels, size, kernel_size=kernel_size, depthwise=True)
+def _fourier_volume(size: Size, modes: Modes) -> Transform:
+    return FourierVolume(modes=modes, size=size)
 
 
-def _convolution(channels: int, size: ImageSize, *, kernel_size: int = 3) -> nn.Module:
-    return ConvolutionBlock(channels, size, kernel_size=kernel_size)
+def _depthwise(channels: int, *, kernel_size: int = 7) -> nn.Module:
+    return ConvolutionBlock(channels, kernel_size=kernel_size, depthwise=True)
 
 
-def _of_timm(layer: str) -> Constructor:
-    def construct(channels: int, size: ImageSize) -> nn.Module:
-        return TimmBlock(channels, size, layer=layer)
+def _convolution(channels: int, *, kernel_size: int = 3) -> nn.Module:
+    return ConvolutionBlock(channels, kernel_size=kernel_size)
 
-    return construct
+
+def _of_timm(layer: str) -> Callable[[int], nn.Module]:
+    return lambda channels: TimmBlock(channels, layer=layer)
 
 
 _FOR_BOTH: dict[str, Constructor] = {
-    "non-local": NonLocalBlock,
-    "a2": DoubleAttentionBlock,
-    "cgnl": CompactGeneralizedBlock,
+    "non-local": _any_size(NonLocalBlock),
+    "a2": _any_size(DoubleAttentionBlock),
+    "cgnl": _any_size(CompactGeneralizedBlock),
 }
 _FOR_IMAGES: dict[str, Constructor] = {
-    "srl": _recommended,
-    **{f"srl-{transform}": _srl(transform) for transform in TRANSFORMS},
+    "srl": _srl(functools.partial(create_transform, "dct"), 12, groups=1),
+    **{f"srl-{name}": _srl(functools.partial(create_transform, name)) for name in TRANSFORMS},
     **_FOR_BOTH,
-    "rcca": RecurrentCrissCrossBlock,
-    "ffc": FastFourierBlock,
+    "rcca": _any_size(RecurrentCrissCrossBlock),
+    "ffc": _any_size(FastFourierBlock),
     "gfnet": GlobalFilterBlock,
-    "self-attention": SelfAttentionBlock,
-    "linear-attention": LinearAttentionBlock,
-    "global-context": _of_timm("GlobalContext"),
-    "se": _of_timm("SEModule"),
-    "depthwise": _depthwise,
-    "conv": _convolution,
+    "self-attention": _any_size(SelfAttentionBlock),
+    "linear-attention": _any_size(LinearAttentionBlock),
+    "global-context": _any_size(_of_timm("GlobalContext")),
+    "se": _any_size(_of_timm("SEModule")),
+    "depthwise": _any_size(_depthwise),
+    "conv": _any_size(_convolution),
 }
 _FOR_VIDEOS: dict[str, Constructor] = {
-    "srl": _recommended_video,
-    **{f"srl-{transform}": _srl_video(transform) for transform in TRANSFORMS},
-    "srl-fft-3d": _srl_volume,
+    "srl": _srl(_fourier_volume, 7, groups=1, alpha=0.5, spread=0.5),
+    **{f"srl-{name}": _srl_of_frames(name) for name in TRANSFORMS},
+    "srl-fft-3d": _srl(_fourier_volume),
     **_FOR_BOTH,
-    "tsm": TemporalShift,
+    "tsm": _any_size(TemporalShift),
 }
 
 TIMM_BLOCKS = ("global-context", "se")
@@ -166,10 +123,10 @@ def create_block(name: str, channels: int, size: Size, **options: Any) -> nn.Mod
         A block of your own as ``"package.module:function"``, which is called with channels, size
         and the options; or one of `BLOCKS`; for videos, one of `VIDEO_BLOCKS`. Spectral residual
         learning with few frequencies, the recommended form: ``srl``. The paper's blocks, `SRLBlock`
-        and, for videos, `SRLVideoBlock`: ``srl-fft`` (Fourier),
-        ``srl-lo`` (learnable orthogonal), ``srl-dct``, ``srl-wht`` (Walsh-Hadamard),
-        ``srl-haar``, ``srl-slant``; for videos alone ``srl-fft-3d``, whose
-        Fourier transform reaches over the frames too. For comparison: ``non-local``
+        and, for videos, `SRLVideoBlock`: ``srl-fft`` (Fourier), ``srl-lo`` (learnable orthogonal),
+        ``srl-dct``, ``srl-wht`` (Walsh-Hadamard), ``srl-haar``, ``srl-slant``; for videos alone
+        ``srl-fft-3d``, whose Fourier transform reaches over the frames too. For comparison:
+        ``non-local``
         (`NonLocalBlock`), ``a2`` (`DoubleAttentionBlock`), ``cgnl`` (`CompactGeneralizedBlock`),
         ``rcca`` (`RecurrentCrissCrossBlock`), ``ffc`` (`FastFourierBlock`), ``gfnet``
         (`GlobalFilterBlock`), ``self-attention`` (`SelfAttentionBlock`), ``linear-attention``
@@ -193,9 +150,8 @@ def create_block(name: str, channels: int, size: Size, **options: Any) -> nn.Mod
         Maps (N, C, H, W) or (N, C, T, H, W), as `size` has it, to the same shape (``non-local``,
         ``a2`` and ``cgnl`` take both). The identity at the start, but for ``tsm``, which shifts
         channels in time, for timm's, and for blocks with an ``alpha`` other than 0, as ``srl`` for
-        videos has it. Its
-        ``extra_operations(input_shape)`` gives the operations per sample that none of its layers
-        accounts for.
+        videos has it. Its ``extra_operations(input_shape)`` gives the operations per sample that
+        none of its layers accounts for.
 
     Raises
     ------
@@ -204,8 +160,8 @@ def create_block(name: str, channels: int, size: Size, **options: Any) -> nn.Mod
         the block is not defined for videos and `size` is that of one, or not for images.
     """
     video = isinstance(size, (tuple, list)) and len(size) == 3
+    size = check_size(size, 3 if video else 2)
     if ":" in name:
-        size = check_video_size(size) if video else check_size(size)
         try:
             block = _imported(name)(channels, size, **options)
         except TypeError as error:
@@ -213,7 +169,6 @@ def create_block(name: str, channels: int, size: Size, **options: Any) -> nn.Mod
         if not isinstance(block, nn.Module):
             raise ValueError(f"{name} must return a module, got {type(block).__name__}")
         return block
-    size = check_video_size(size) if video else check_size(size)
     check_options(name, options, video=video)
     return (_FOR_VIDEOS if video else _FOR_IMAGES)[name](channels, size, **options)
 
@@ -236,17 +191,15 @@ def check_options(name: str, options: dict[str, Any], *, video: bool = False) ->
     known_blocks = tuple(_FOR_IMAGES | _FOR_VIDEOS)
     if name not in known_blocks:
         raise unknown_name("block", name, known_blocks)
-    if video and name not in VIDEO_BLOCKS:
+    blocks = _FOR_VIDEOS if video else _FOR_IMAGES
+    if name not in blocks:
+        kind, names = ("videos", VIDEO_BLOCKS) if video else ("images", BLOCKS)
+        expected, got = ("(H, W)", "(T, H, W)") if video else ("(T, H, W)", "(H, W)")
         raise ValueError(
-            f"block {name!r} is not defined for videos: expected a size (H, W), got (T, H, W); "
-            f"blocks for videos: {', '.join(VIDEO_BLOCKS)}"
+            f"block {name!r} is not defined for {kind}: expected a size {expected}, got {got}; "
+            f"blocks for {kind}: {', '.join(names)}"
         )
-    if not video and name not in _FOR_IMAGES:
-        raise ValueError(
-            f"block {name!r} is not defined for images: expected a size (T, H, W), got (H, W); "
-            f"blocks for images: {', '.join(BLOCKS)}"
-        )
-    known = _keywords((_FOR_VIDEOS if video else _FOR_IMAGES)[name])
+    known = _keywords(blocks[name])
     for option in options:
         if option == "kernel" and name.startswith("srl"):
             raise ValueError(
@@ -293,14 +246,8 @@ def _keywords(constructor: Constructor) -> list[str]:
     """Options of a block: keywords of its builder, and of the class that the builder wraps."""
     functions = [constructor, getattr(constructor, "__wrapped__", constructor)]
     signatures = [inspect.signature(f, follow_wrapped=False).parameters for f in functions]
-    return list(
-        dict.fromkeys(
-            parameter.name
-            for parameters in signatures
-            for parameter in parameters.values()
-            if parameter.kind is inspect.Parameter.KEYWORD_ONLY and parameter.name != "frames"
-        )
-    )
+    found = [p for parameters in signatures for p in parameters.values() if p.name != "frames"]
+    return list(dict.fromkeys(p.name for p in found if p.kind is p.KEYWORD_ONLY))
 
 
 __all__ = [

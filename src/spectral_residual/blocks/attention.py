@@ -13,30 +13,26 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..transforms.base import Size, full_precision
-from .checks import Shape, check_feature_map, divide
-from .fused import add_residual
+from ..transforms.base import full_precision
+from .base import Block, Shape, divide
 
 
-class _Attention(nn.Module):
+class _Attention(Block):
     """Heads of queries, keys and values from one convolution, and one convolution out."""
 
     def __init__(self, channels: int, heads: int) -> None:
-        super().__init__()
+        super().__init__(channels)
         self.width = divide("channels", channels, "heads", heads)
-        self.channels = channels
         self.heads = heads
         self.qkv = nn.Conv2d(channels, 3 * channels, 1, bias=False)
         self.out = nn.Conv2d(channels, channels, 1, bias=False)
 
-    def _heads(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def _heads(self, x: Tensor) -> tuple[Tensor, ...]:
         """Queries, keys and values, (N, heads, H * W, C / heads) each."""
-        check_feature_map(tuple(x.shape), self.channels)
         # Rows of positions, one copy: the fused kernels want the features side by side.
         rows = self.qkv(x).flatten(2).mT.contiguous()
         z = rows.unflatten(2, (3, self.heads, self.width)).permute(2, 0, 3, 1, 4)
-        query, key, value = z.unbind(0)
-        return query, key, value
+        return z.unbind(0)
 
     def _maps(self, z: Tensor, like: Tensor) -> Tensor:
         return z.mT.flatten(1, 2).unflatten(2, like.shape[2:])
@@ -56,8 +52,6 @@ class SelfAttentionBlock(_Attention):
     ----------
     channels : int
         Channels C of the feature map.
-    size : (int, int), optional
-        Not used: maps of any size are taken.
     heads : int, default 4
         Heads, of C / heads channels each.
 
@@ -67,25 +61,18 @@ class SelfAttentionBlock(_Attention):
         If channels are not divisible by heads.
     """
 
-    def __init__(self, channels: int, size: Size | None = None, *, heads: int = 4) -> None:
+    def __init__(self, channels: int, *, heads: int = 4) -> None:
         super().__init__(channels, heads)
         nn.init.zeros_(self.out.weight)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Add what every position attends to; (N, C, H, W) to the same shape and dtype.
+    def branch(self, x: Tensor) -> Tensor:
+        """What every position attends to."""
+        query, key, value = self._heads(x)
+        return self.out(self._maps(F.scaled_dot_product_attention(query, key, value), x))
 
-        Raises
-        ------
-        ValueError
-            If `x` is a video, or has another number of channels.
-        """
-        z = F.scaled_dot_product_attention(*self._heads(x))
-        return add_residual(x, self.out(self._maps(z, x)), self.out)
-
-    def extra_operations(self, input_shape: Shape) -> float:
-        """Multiply-accumulates of both products of a sample (N, C, H, W): ``2 C (H W)^2``."""
-        check_feature_map(input_shape, self.channels)
-        return 2.0 * self.channels * math.prod(input_shape[2:]) ** 2
+    def operations(self, size: Shape) -> float:
+        """``2 C (H W)^2``: of both matrix products."""
+        return 2 * self.channels * math.prod(size) ** 2
 
 
 class LinearAttentionBlock(_Attention):
@@ -99,8 +86,6 @@ class LinearAttentionBlock(_Attention):
     ----------
     channels : int
         Channels C of the feature map.
-    size : (int, int), optional
-        Not used: maps of any size are taken.
     heads : int, default 8
         Heads, of C / heads channels each.
 
@@ -112,21 +97,13 @@ class LinearAttentionBlock(_Attention):
 
     eps = 1e-6
 
-    def __init__(self, channels: int, size: Size | None = None, *, heads: int = 8) -> None:
+    def __init__(self, channels: int, *, heads: int = 8) -> None:
         super().__init__(channels, heads)
         self.norm = nn.BatchNorm2d(channels)
         nn.init.zeros_(self.norm.weight)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Add what every position attends to; (N, C, H, W) to the same shape and dtype.
-
-        Sums are computed in float32, inside autocast too.
-
-        Raises
-        ------
-        ValueError
-            If `x` is a video, or has another number of channels.
-        """
+    def branch(self, x: Tensor) -> Tensor:
+        """What every position attends to; sums are in float32, inside autocast too."""
         heads = self._heads(x)
         with full_precision(x.device):
             wide = torch.float64 if x.dtype == torch.float64 else torch.float32
@@ -134,13 +111,8 @@ class LinearAttentionBlock(_Attention):
             query, key = query.relu(), key.relu()
             total = query @ key.sum(dim=2).unsqueeze(3)
             z = (query @ (key.mT @ value)) / (total + self.eps)
-        maps = self._maps(z.to(heads[0].dtype), x)
-        return x + self.norm(self.out(maps)).to(x.dtype)
+        return self.norm(self.out(self._maps(z.to(heads[0].dtype), x)))
 
-    def extra_operations(self, input_shape: Shape) -> float:
-        """Multiply-accumulates of the products of a sample (N, C, H, W).
-
-        ``2 C^2 H W / heads``, and C H W of the normalisation.
-        """
-        check_feature_map(input_shape, self.channels)
-        return self.channels * (2.0 * self.width + 1) * math.prod(input_shape[2:])
+    def operations(self, size: Shape) -> float:
+        """``2 C^2 H W / heads`` of the matrix products, and C H W of the normalisation."""
+        return self.channels * (2 * self.width + 1) * math.prod(size)

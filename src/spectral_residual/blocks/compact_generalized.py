@@ -17,14 +17,13 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import unknown_name
-from ..transforms.base import Size, computing_dtype, full_precision
-from .checks import Shape, check_feature_map, check_positive, divide, fold_frames
-from .fused import add_residual, convolve_together
+from ..transforms.base import computing_dtype, full_precision
+from .base import Block, Shape, check_positive, convolve_together, divide, fold_frames
 
 KERNELS = ("rbf", "dot_product")
 
 
-class CompactGeneralizedBlock(nn.Module):
+class CompactGeneralizedBlock(Block):
     """Compact generalized non-local block (CGNL) for images and videos.
 
     The last normalisation starts with scale 0, so that the block returns its input unchanged.
@@ -36,9 +35,6 @@ class CompactGeneralizedBlock(nn.Module):
     ----------
     channels : int
         Channels C of the feature map.
-    size : (int, int), optional
-        Not used: the block takes maps of any size. It is here because all blocks are built with
-        the same arguments.
     kernel : {"rbf", "dot_product"}
         Pairwise function of two numbers: ``exp(-gamma (theta - phi)^2)`` for theta and phi of
         magnitude 1, that is ``exp(-2 gamma) exp(2 gamma theta phi)``, as its Taylor polynomial;
@@ -59,10 +55,11 @@ class CompactGeneralizedBlock(nn.Module):
         is out of range.
     """
 
+    axes = (2, 3)
+
     def __init__(
         self,
         channels: int,
-        size: Size | None = None,
         *,
         kernel: str = "rbf",
         taylor_order: int = 3,
@@ -70,7 +67,7 @@ class CompactGeneralizedBlock(nn.Module):
         groups: int = 8,
         reduction: int = 2,
     ) -> None:
-        super().__init__()
+        super().__init__(channels)
         if kernel not in KERNELS:
             raise unknown_name("kernel of the compact generalized block", kernel, KERNELS)
         check_positive("taylor_order", taylor_order)
@@ -79,70 +76,38 @@ class CompactGeneralizedBlock(nn.Module):
         inner = divide("channels", channels, "reduction", reduction)
         divide("channels", channels, "groups", groups)
         divide("channels / reduction", inner, "groups", groups)
-        self.channels = channels
         self.kernel = kernel
         self.groups = groups
         self.coefficients = rbf_coefficients(taylor_order, gamma) if kernel == "rbf" else (0.0, 1.0)
-        self.theta = nn.Conv2d(channels, inner, 1, bias=False)
-        self.phi = nn.Conv2d(channels, inner, 1, bias=False)
-        self.g = nn.Conv2d(channels, inner, 1, bias=False)
+        self.theta, self.phi, self.g = (nn.Conv2d(channels, inner, 1, bias=False) for _ in range(3))
         self.out = nn.Conv2d(inner, channels, 1, groups=groups, bias=False)
         self.norm = nn.GroupNorm(groups, channels)
         for conv in (self.theta, self.phi, self.g, self.out):
             nn.init.normal_(conv.weight, std=0.01)
         nn.init.zeros_(self.norm.weight)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Add to every channel of every position what it attends to in its group.
-
-        Parameters
-        ----------
-        x : Tensor
-            Feature map, (N, C, H, W) or (N, C, T, H, W), floating point; autocast and half
-            precisions work.
-
-        Returns
-        -------
-        Tensor
-            Shape and dtype of `x`.
-
-        Raises
-        ------
-        ValueError
-            If `x` has another number of axes or channels.
-        """
-        check_feature_map(tuple(x.shape), self.channels, videos=True)
+    def branch(self, x: Tensor) -> Tensor:
+        """What every channel of every position attends to in its group."""
         positions = fold_frames(x)
         convs = (self.theta, self.phi, self.g)
         theta, phi, g = map(self._group_vectors, convolve_together(positions, convs))
         with full_precision(x.device):
             y = polynomial_attention(theta, phi, g, self.coefficients)
             y = y.unflatten(2, (-1, *positions.shape[2:])).flatten(1, 2)
-            branch = self.norm(self.out(y.to(self.out.weight.dtype)))
-        return add_residual(x, branch, self.norm)
+            return self.norm(self.out(y.to(self.out.weight.dtype)))
 
     def _group_vectors(self, y: Tensor) -> Tensor:
         """(N, c, H, W) to (N, groups, L), in float32 at least."""
         return y.to(computing_dtype(y)).unflatten(1, (self.groups, -1)).flatten(2)
 
-    def extra_operations(self, input_shape: Shape) -> float:
-        """Multiply-accumulates of the products, which no layer of the block accounts for.
+    def operations(self, size: Shape) -> float:
+        """``2 c L`` for L positions and every term of the polynomial.
 
-        Parameters
-        ----------
-        input_shape : tuple of int
-            Shape of the input, (N, C, H, W) or (N, C, T, H, W).
-
-        Returns
-        -------
-        float
-            For one sample and L positions: ``2 c L`` for every term of the polynomial, that is
-            the product with g and the one with theta; P + 1 terms for the RBF kernel, one for
-            the dot product.
+        That is the product with g and the one with theta; P + 1 terms for the RBF kernel, one for
+        the dot product.
         """
-        check_feature_map(input_shape, self.channels, videos=True)
         terms = sum(1 for k in self.coefficients if k)
-        return float(2 * terms * self.g.out_channels * math.prod(input_shape[2:]))
+        return 2 * terms * self.g.out_channels * math.prod(size)
 
     def extra_repr(self) -> str:
         """What `repr` shows."""
@@ -160,17 +125,8 @@ def polynomial_attention(
 ) -> Tensor:
     """``y_a = sum_b sum_p k_p (theta_a phi_b)^p g_b``, in time and memory linear in L.
 
-    Parameters
-    ----------
-    theta, phi, g : Tensor
-        (..., L): vectors of queries, keys and values.
-    coefficients : sequence of float
-        ``k_p``, from degree 0; at least one.
-
-    Returns
-    -------
-    Tensor
-        (..., L).
+    Queries theta, keys phi, values g and the result are vectors, (..., L); the coefficients k_p
+    start with degree 0, at least one.
     """
     sums = []
     for degree, coefficient in enumerate(coefficients):

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from ..transforms.base import Size
-from .checks import Shape, check_feature_map, check_positive
+from .base import Block, check_positive
 
 
-class ConvolutionBlock(nn.Module):
+class ConvolutionBlock(Block):
     """Convolution and batch normalisation with a residual connection, for images.
 
     The normalisation starts with scale 0, so that the block returns its input unchanged.
@@ -17,8 +16,6 @@ class ConvolutionBlock(nn.Module):
     ----------
     channels : int
         Channels C of the feature map.
-    size : (int, int), optional
-        Not used: maps of any size are taken.
     kernel_size : int, default 3
         Odd width of the kernel.
     depthwise : bool, default False
@@ -31,20 +28,11 @@ class ConvolutionBlock(nn.Module):
         If channels are not positive, or kernel_size is not positive and odd.
     """
 
-    def __init__(
-        self,
-        channels: int,
-        size: Size | None = None,
-        *,
-        kernel_size: int = 3,
-        depthwise: bool = False,
-    ) -> None:
-        super().__init__()
-        check_positive("channels", channels)
+    def __init__(self, channels: int, *, kernel_size: int = 3, depthwise: bool = False) -> None:
+        super().__init__(channels)
         check_positive("kernel_size", kernel_size)
         if kernel_size % 2 == 0:
             raise ValueError(f"kernel_size must be odd, got {kernel_size}")
-        self.channels = channels
         groups = channels if depthwise else 1
         padding = kernel_size // 2
         self.conv = nn.Conv2d(
@@ -53,18 +41,6 @@ class ConvolutionBlock(nn.Module):
         self.norm = nn.BatchNorm2d(channels)
         nn.init.zeros_(self.norm.weight)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Add the convolved map; (N, C, H, W) to the same shape and dtype.
-
-        Raises
-        ------
-        ValueError
-            If `x` is a video, or has another number of channels.
-        """
-        check_feature_map(tuple(x.shape), self.channels)
-        return x + self.norm(self.conv(x)).to(x.dtype)
-
-    def extra_operations(self, input_shape: Shape) -> float:
-        """0: its layers account for everything."""
-        check_feature_map(input_shape, self.channels)
-        return 0.0
+    def branch(self, x: Tensor) -> Tensor:
+        """The convolved map."""
+        return self.norm(self.conv(x))

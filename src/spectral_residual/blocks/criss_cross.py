@@ -9,11 +9,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from ..transforms.base import Size
-from .checks import Shape, check_feature_map, check_positive, divide
+from .base import Block, Shape, check_positive, divide
 
 
-class CrissCrossAttention(nn.Module):
+class CrissCrossAttention(Block):
     """One pass: every position attends to the H + W - 1 positions of its row and column.
 
     One softmax over all of them, not scaled; returns ``gamma * attended + input``.
@@ -37,39 +36,25 @@ class CrissCrossAttention(nn.Module):
     """
 
     def __init__(self, channels: int, *, reduction: int = 8) -> None:
-        super().__init__()
+        super().__init__(channels)
         inner = divide("channels of criss-cross attention", channels, "their reduction", reduction)
-        self.channels = channels
         self.query = nn.Conv2d(channels, inner, 1)
         self.key = nn.Conv2d(channels, inner, 1)
         self.value = nn.Conv2d(channels, channels, 1)
         self.gamma = nn.Parameter(torch.zeros(()))
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Map (N, C', H, W) to the same shape and dtype.
+    def branch(self, x: Tensor) -> Tensor:
+        """What every position attends to, times gamma."""
+        return self.gamma * criss_cross_attention(self.query(x), self.key(x), self.value(x))
 
-        Raises
-        ------
-        ValueError
-            If `x` is a video, or has another number of channels.
-        """
-        check_feature_map(tuple(x.shape), self.channels)
-        attended = criss_cross_attention(self.query(x), self.key(x), self.value(x))
-        return x + (self.gamma * attended).to(x.dtype)
-
-    def extra_operations(self, input_shape: Shape) -> float:
-        """Multiply-accumulates of the matrix products of one pass, for one sample.
-
-        ``H W (H + W)`` times the features of a key and of a value, for an input of shape
-        (N, C', H, W).
-        """
-        check_feature_map(input_shape, self.channels)
-        height, width = input_shape[-2:]
-        compared, mixed = self.key.out_channels, self.value.out_channels
-        return float(height * width * (height + width) * (compared + mixed))
+    def operations(self, size: Shape) -> float:
+        """``H W (H + W)`` times the features of a key and of a value: of the matrix products."""
+        height, width = size
+        features = self.key.out_channels + self.value.out_channels
+        return height * width * (height + width) * features
 
 
-class RecurrentCrissCrossBlock(nn.Module):
+class RecurrentCrissCrossBlock(Block):
     """Recurrent criss-cross attention block (RCCA) for images::
 
         x -> conv 3x3 (C to C') -> BN -> leaky ReLU -> criss-cross, twice with the same weights
@@ -86,9 +71,6 @@ class RecurrentCrissCrossBlock(nn.Module):
     ----------
     channels : int
         Channels C of the feature map.
-    size : (int, int), optional
-        Not used: the block takes maps of any size. It is here because all blocks are built with
-        the same arguments.
     reduction : int, default 4
         C / C', the bottleneck; C' must be divisible by 8.
     recurrence : int, default 2
@@ -100,13 +82,10 @@ class RecurrentCrissCrossBlock(nn.Module):
         If channels are not divisible by reduction, or C' not by 8, or recurrence is not positive.
     """
 
-    def __init__(
-        self, channels: int, size: Size | None = None, *, reduction: int = 4, recurrence: int = 2
-    ) -> None:
-        super().__init__()
+    def __init__(self, channels: int, *, reduction: int = 4, recurrence: int = 2) -> None:
+        super().__init__(channels)
         inner = divide("channels", channels, "reduction", reduction)
         check_positive("recurrence", recurrence)
-        self.channels = channels
         self.recurrence = recurrence
         self.conv1 = nn.Conv2d(channels, inner, 3, padding=1, bias=False)
         self.norm1 = nn.BatchNorm2d(inner)
@@ -116,46 +95,16 @@ class RecurrentCrissCrossBlock(nn.Module):
         self.norm2 = nn.BatchNorm2d(channels)
         nn.init.zeros_(self.norm2.weight)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Add to every position what it attends to.
-
-        Parameters
-        ----------
-        x : Tensor
-            Feature map, (N, C, H, W), floating point; autocast and half precisions work.
-
-        Returns
-        -------
-        Tensor
-            (N, C, H, W), dtype of `x`.
-
-        Raises
-        ------
-        ValueError
-            If `x` is a video, or has another number of channels.
-        """
-        check_feature_map(tuple(x.shape), self.channels)
+    def branch(self, x: Tensor) -> Tensor:
+        """What every position attends to in its row and column, and through these everywhere."""
         y = self.activation(self.norm1(self.conv1(x)))
         for _ in range(self.recurrence):
             y = self.attention(y)
-        return x + self.norm2(self.conv2(y)).to(x.dtype)
+        return self.norm2(self.conv2(y))
 
-    def extra_operations(self, input_shape: Shape) -> float:
-        """Multiply-accumulates of the matrix products, which no layer of the block accounts for.
-
-        Parameters
-        ----------
-        input_shape : tuple of int
-            Shape of the input, (N, C, H, W).
-
-        Returns
-        -------
-        float
-            For one sample, all passes: ``recurrence * H W (H + W) (C' / 8 + C')``.
-        """
-        check_feature_map(input_shape, self.channels)
-        shape = (input_shape[0], self.attention.channels, *input_shape[2:])
-        return self.recurrence * self.attention.extra_operations(shape)
+    def operations(self, size: Shape) -> float:
+        """``recurrence * H W (H + W) (C' / 8 + C')``: of the matrix products of all passes."""
+        return self.recurrence * self.attention.operations(size)
 
     def extra_repr(self) -> str:
         """What `repr` shows."""
@@ -165,17 +114,7 @@ class RecurrentCrissCrossBlock(nn.Module):
 def criss_cross_attention(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
     """Softmax attention of every position to its row and column, itself counted once.
 
-    Parameters
-    ----------
-    query, key : Tensor
-        (N, d, H, W).
-    value : Tensor
-        (N, C, H, W).
-
-    Returns
-    -------
-    Tensor
-        (N, C, H, W).
+    Queries and keys are (N, d, H, W); values and the result (N, C, H, W).
     """
     height = query.shape[2]
     itself = torch.eye(height, dtype=torch.bool, device=query.device).unsqueeze(1)

@@ -10,12 +10,19 @@ import math
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..transforms.base import Size
-from .checks import Shape, check_feature_map, divide, fold_frames
-from .fused import add_residual, convolve_together, is_channels_last, is_plain, joint_weight
+from .base import (
+    Block,
+    Shape,
+    convolve_together,
+    divide,
+    fold_frames,
+    is_channels_last,
+    is_plain,
+    joint_weight,
+)
 
 
-class DoubleAttentionBlock(nn.Module):
+class DoubleAttentionBlock(Block):
     """Double attention block (A2) for images and videos.
 
     The last convolution starts at 0, so that the block returns its input unchanged; there is no
@@ -25,9 +32,6 @@ class DoubleAttentionBlock(nn.Module):
     ----------
     channels : int
         Channels C of the feature map.
-    size : (int, int), optional
-        Not used: the block takes maps of any size. It is here because all blocks are built with
-        the same arguments.
     reduction : int, default 4
         C / m and C / n: the block gathers n = m descriptors of m features each.
 
@@ -37,42 +41,29 @@ class DoubleAttentionBlock(nn.Module):
         If channels are not divisible by reduction.
     """
 
-    def __init__(self, channels: int, size: Size | None = None, *, reduction: int = 4) -> None:
-        super().__init__()
+    axes = (2, 3)
+
+    def __init__(self, channels: int, *, reduction: int = 4) -> None:
+        super().__init__(channels)
         inner = divide("channels", channels, "reduction", reduction)
-        self.channels = channels
-        self.features = nn.Conv2d(channels, inner, 1, bias=False)
-        self.gather = nn.Conv2d(channels, inner, 1, bias=False)
-        self.distribute = nn.Conv2d(channels, inner, 1, bias=False)
+        self.features, self.gather, self.distribute = (
+            nn.Conv2d(channels, inner, 1, bias=False) for _ in range(3)
+        )
         self.out = nn.Conv2d(inner, channels, 1, bias=False)
         nn.init.zeros_(self.out.weight)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Add a mixture of the global descriptors to every position.
+        """Add a mixture of the global descriptors to every position; see `Block`."""
+        self.check_input(tuple(x.shape))
+        in_rows = is_channels_last(x) and is_plain(*self.children())
+        return self._attend_in_rows(x) if in_rows else super().forward(x)
 
-        Parameters
-        ----------
-        x : Tensor
-            Feature map, (N, C, H, W) or (N, C, T, H, W), floating point; autocast and half
-            precisions work.
-
-        Returns
-        -------
-        Tensor
-            Shape and dtype of `x`.
-
-        Raises
-        ------
-        ValueError
-            If `x` has another number of axes or channels.
-        """
-        check_feature_map(tuple(x.shape), self.channels, videos=True)
+    def branch(self, x: Tensor) -> Tensor:
+        """The descriptors, distributed; see `double_attention`."""
         positions = fold_frames(x)
         convs = (self.features, self.gather, self.distribute)
-        if is_plain(*convs, self.out) and is_channels_last(x):
-            return self._attend_in_rows(x)
         z = double_attention(*(y.flatten(2) for y in convolve_together(positions, convs)))
-        return add_residual(x, self.out(z.unflatten(2, positions.shape[2:])), self.out)
+        return self.out(z.unflatten(2, positions.shape[2:]))
 
     def _attend_in_rows(self, x: Tensor) -> Tensor:
         """The same with positions as rows of matrices, as ``channels_last`` has them in memory."""
@@ -84,46 +75,18 @@ class DoubleAttentionBlock(nn.Module):
         branch = distribute.softmax(dim=2).to(promoted.dtype) @ promoted
         return branch.to(x.dtype).add_(rows).unflatten(1, x.shape[2:]).movedim(-1, 1)
 
-    def extra_operations(self, input_shape: Shape) -> float:
-        """Multiply-accumulates of the matrix products, which no layer of the block accounts for.
-
-        Parameters
-        ----------
-        input_shape : tuple of int
-            Shape of the input, (N, C, H, W) or (N, C, T, H, W).
-
-        Returns
-        -------
-        float
-            For one sample: ``2 m n L`` for L positions.
-        """
-        check_feature_map(input_shape, self.channels, videos=True)
-        positions = math.prod(input_shape[2:])
-        return float(2 * self.features.out_channels * self.gather.out_channels * positions)
-
-    def extra_repr(self) -> str:
-        """What `repr` shows."""
-        return f"channels={self.channels}"
+    def operations(self, size: Shape) -> float:
+        """``2 m n L`` for L positions: of the matrix products."""
+        return 2 * self.features.out_channels * self.gather.out_channels * math.prod(size)
 
 
 def double_attention(features: Tensor, gather: Tensor, distribute: Tensor) -> Tensor:
     """Gather features into descriptors and distribute these to the positions.
 
-    Parameters
-    ----------
-    features : Tensor
-        (N, m, L): m features of L positions.
-    gather : Tensor
-        (N, n, L), logits: over the *positions*, their softmax weights what each of the n
-        descriptors is the mean of.
-    distribute : Tensor
-        (N, n, L), logits: over the *descriptors*, their softmax weights what each position
-        receives.
-
-    Returns
-    -------
-    Tensor
-        (N, m, L); a convex mixture of the features at every position.
+    Of L positions there are m features, (N, m, L), and two times n logits, (N, n, L): softmax over
+    the *positions* gives the weights that each of the n descriptors is the mean with; softmax over
+    the *descriptors* what each position receives. The result, (N, m, L), is a convex mixture of the
+    features at every position.
     """
     descriptors = features @ gather.softmax(dim=2).mT.to(features.dtype)
     return descriptors @ distribute.softmax(dim=1).to(descriptors.dtype)

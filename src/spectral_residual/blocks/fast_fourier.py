@@ -10,11 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from ..transforms import FourierTransform
-from ..transforms.base import Size
-from .checks import Shape, check_feature_map, divide
+from .base import Block, Shape, divide
 
 
-class FourierUnit(nn.Module):
+class FourierUnit(Block):
     """Convolution, batch normalisation and ReLU in the Fourier spectrum of a map.
 
     Real and imaginary part of a channel stand side by side, and the 1x1 convolution, without
@@ -28,8 +27,7 @@ class FourierUnit(nn.Module):
     """
 
     def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.channels = channels
+        super().__init__(channels)
         self.transform = FourierTransform()
         self.conv = nn.Conv2d(2 * channels, 2 * channels, 1, bias=False)
         self.norm = nn.BatchNorm2d(2 * channels)
@@ -41,13 +39,12 @@ class FourierUnit(nn.Module):
         spectrum = planes.unflatten(1, (-1, 2)).transpose(1, 2)
         return self.transform.inverse(spectrum, (x.shape[-2], x.shape[-1]))
 
-    def extra_operations(self, input_shape: Shape) -> float:
-        """Operations of both transforms of one sample of shape (N, C, H, W)."""
-        check_feature_map(input_shape, self.channels)
-        return 2 * self.transform.operations(self.channels, (input_shape[2], input_shape[3]))
+    def operations(self, size: Shape) -> float:
+        """Of both transforms of one map."""
+        return 2 * self.transform.operations(self.channels, size)
 
 
-class FastFourierBlock(nn.Module):
+class FastFourierBlock(Block):
     """Spectral transform of fast Fourier convolution (FFC) for images::
 
         x -> conv 1x1 (C to C/2) -> BN -> ReLU = u
@@ -59,9 +56,6 @@ class FastFourierBlock(nn.Module):
     ----------
     channels : int
         Channels C of the feature map.
-    size : (int, int), optional
-        Not used: the block takes maps of any size. It is here because all blocks are built with
-        the same arguments.
     lfu : bool, default False
         Whether to add the local Fourier unit: the first C/8 channels of u, their four quadrants
         stacked on channels, through a Fourier unit of their own, the result repeated in all four
@@ -74,11 +68,10 @@ class FastFourierBlock(nn.Module):
         If channels are not divisible by 2, or by 8 with `lfu`.
     """
 
-    def __init__(self, channels: int, size: Size | None = None, *, lfu: bool = False) -> None:
-        super().__init__()
+    def __init__(self, channels: int, *, lfu: bool = False) -> None:
+        super().__init__(channels)
         divide("channels", channels, "8 (local Fourier unit)" if lfu else "2", 8 if lfu else 2)
         inner = channels // 2
-        self.channels = channels
         self.conv1 = nn.Conv2d(channels, inner, 1, bias=False)
         self.norm1 = nn.BatchNorm2d(inner)
         self.global_unit = FourierUnit(inner)
@@ -87,67 +80,33 @@ class FastFourierBlock(nn.Module):
         self.norm2 = nn.BatchNorm2d(channels)
         nn.init.zeros_(self.norm2.weight)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Add the globally filtered map to the map.
-
-        Parameters
-        ----------
-        x : Tensor
-            Feature map, (N, C, H, W), floating point; autocast and half precisions work,
-            transforms being computed in float32.
-
-        Returns
-        -------
-        Tensor
-            (N, C, H, W), dtype of `x`.
-
-        Raises
-        ------
-        ValueError
-            If `x` is a video, has another number of channels, or, with the local Fourier unit,
-            an odd height or width.
-        """
-        self._check_input(tuple(x.shape))
+    def branch(self, x: Tensor) -> Tensor:
+        """The globally filtered map; transforms are computed in float32 at least."""
         u = torch.relu(self.norm1(self.conv1(x)))
         y = u + self.global_unit(u)
         if self.local_unit is not None:
             quadrants = _stack_quadrants(u[:, : self.channels // 8])
             y = y + self.local_unit(quadrants).repeat(1, 1, 2, 2)
-        return x + self.norm2(self.conv2(y)).to(x.dtype)
+        return self.norm2(self.conv2(y))
 
-    def extra_operations(self, input_shape: Shape) -> float:
-        """Operations of the transforms, which no layer of the block accounts for.
+    def operations(self, size: Shape) -> float:
+        """``2 (C/2) H W log2(H W)`` of the transforms.
 
-        Parameters
-        ----------
-        input_shape : tuple of int
-            Shape of the input, (N, C, H, W).
-
-        Returns
-        -------
-        float
-            For one sample: ``2 (C/2) H W log2(H W)``, and the same for a map of half the height
-            and width if there is a local Fourier unit.
+        And the same for a map of half the height and width if there is a local Fourier unit.
         """
-        self._check_input(input_shape)
-        batch, _, height, width = input_shape
-        operations = self.global_unit.extra_operations((batch, self.channels // 2, height, width))
+        operations = self.global_unit.operations(size)
         if self.local_unit is not None:
-            quadrants = (batch, self.channels // 2, height // 2, width // 2)
-            operations += self.local_unit.extra_operations(quadrants)
+            operations += self.local_unit.operations((size[0] // 2, size[1] // 2))
         return operations
 
-    def _check_input(self, shape: Shape) -> None:
-        check_feature_map(shape, self.channels)
+    def check_input(self, shape: Shape) -> None:
+        """As `Block.check_input`; odd height or width are refused with the local Fourier unit."""
+        super().check_input(shape)
         if self.local_unit is not None and (shape[2] % 2 or shape[3] % 2):
             raise ValueError(
                 "the local Fourier unit needs maps of even height and width, "
                 f"got {shape[2]}x{shape[3]} (H x W)"
             )
-
-    def extra_repr(self) -> str:
-        """What `repr` shows."""
-        return f"channels={self.channels}"
 
 
 def _stack_quadrants(x: Tensor) -> Tensor:

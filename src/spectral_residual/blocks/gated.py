@@ -12,11 +12,10 @@ import math
 
 from torch import Tensor, nn
 
-from ..transforms.base import Size
-from .checks import Shape, check_feature_map, check_positive
+from .base import Block, Shape
 
 
-class TimmBlock(nn.Module):
+class TimmBlock(Block):
     """A layer of timm with the checks and the accounting of the other blocks, for images.
 
     It is not the identity at the start.
@@ -25,8 +24,6 @@ class TimmBlock(nn.Module):
     ----------
     channels : int
         Channels C of the feature map.
-    size : (int, int), optional
-        Not used: maps of any size are taken.
     layer : {"GlobalContext", "SEModule"}
         Name in `timm.layers`.
 
@@ -38,32 +35,21 @@ class TimmBlock(nn.Module):
         If channels are not positive.
     """
 
-    def __init__(self, channels: int, size: Size | None = None, *, layer: str) -> None:
-        super().__init__()
-        check_positive("channels", channels)
+    residual = False
+
+    def __init__(self, channels: int, *, layer: str) -> None:
+        super().__init__(channels)
         try:
             layers = importlib.import_module("timm.layers")
         except ImportError as error:
             raise ImportError(f"the block {layer} is timm's: pip install timm") from error
-        self.channels = channels
+        self.name = layer
         self.layer: nn.Module = getattr(layers, layer)(channels)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """What timm's layer does; (N, C, H, W) to the same shape and dtype.
+    def branch(self, x: Tensor) -> Tensor:
+        """What timm's layer does."""
+        return self.layer(x)
 
-        Raises
-        ------
-        ValueError
-            If `x` is a video, or has another number of channels.
-        """
-        check_feature_map(tuple(x.shape), self.channels)
-        return self.layer(x).to(x.dtype)
-
-    def extra_operations(self, input_shape: Shape) -> float:
-        """Multiply-accumulates of a sample (N, C, H, W) that no layer accounts for.
-
-        ``C H W``, the sum over positions, for GlobalContext, and 0 for SEModule.
-        """
-        check_feature_map(input_shape, self.channels)
-        sums = type(self.layer).__name__ == "GlobalContext"
-        return float(self.channels * math.prod(input_shape[2:])) if sums else 0.0
+    def operations(self, size: Shape) -> float:
+        """``C H W``, the sum over positions, for GlobalContext, and 0 for SEModule."""
+        return self.channels * math.prod(size) if self.name == "GlobalContext" else 0.0

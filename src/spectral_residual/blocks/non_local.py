@@ -9,6 +9,7 @@ Every position attends to all positions, of all frames where the input is a vide
 
 from __future__ import annotations
 
+import functools
 import math
 
 import torch
@@ -17,9 +18,8 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from ..errors import unknown_name
-from ..transforms.base import Size, computing_dtype, full_precision
-from .checks import Shape, check_feature_map, divide, fold_frames
-from .fused import add_residual
+from ..transforms.base import computing_dtype, full_precision
+from .base import Block, Shape, divide, fold_frames
 
 MODES = ("embedded_gaussian", "gaussian", "dot_product", "concatenation")
 
@@ -27,7 +27,7 @@ _SOFTMAX_MODES = ("embedded_gaussian", "gaussian")
 _QUERIES_AT_ONCE = 256
 
 
-class NonLocalBlock(nn.Module):
+class NonLocalBlock(Block):
     """Non-local block for images and videos.
 
     The last normalisation starts with scale 0, so that the block returns its input unchanged.
@@ -38,9 +38,6 @@ class NonLocalBlock(nn.Module):
     ----------
     channels : int
         Channels C of the feature map.
-    size : (int, int), optional
-        Not used: the block takes maps of any size. It is here because all blocks are built with
-        the same arguments.
     mode : {"embedded_gaussian", "gaussian", "dot_product", "concatenation"}
         Pairwise function f of a position i and a key j, with ``c = C / reduction``:
         ``exp(theta_i . phi_j)``; ``exp(x_i . x_j)``, without theta and phi;
@@ -68,10 +65,11 @@ class NonLocalBlock(nn.Module):
         in a mode without softmax.
     """
 
+    axes = (2, 3)
+
     def __init__(
         self,
         channels: int,
-        size: Size | None = None,
         *,
         mode: str = "embedded_gaussian",
         reduction: int = 2,
@@ -79,13 +77,12 @@ class NonLocalBlock(nn.Module):
         scale: bool = False,
         memory_efficient: bool = True,
     ) -> None:
-        super().__init__()
+        super().__init__(channels)
         if mode not in MODES:
             raise unknown_name("mode of the non-local block", mode, MODES)
         if scale and mode not in _SOFTMAX_MODES:
             raise ValueError(f"scale needs a mode with softmax {_SOFTMAX_MODES}, got {mode!r}")
         inner = divide("channels", channels, "reduction", reduction)
-        self.channels = channels
         self.mode = mode
         self.subsample = subsample
         self.memory_efficient = memory_efficient
@@ -109,26 +106,8 @@ class NonLocalBlock(nn.Module):
             return nn.Sequential(embedding, nn.Conv2d(inner, 1, 1, bias=False))
         return embedding
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Add to every position what it attends to.
-
-        Parameters
-        ----------
-        x : Tensor
-            Feature map, (N, C, H, W) or (N, C, T, H, W), floating point; autocast and half
-            precisions work.
-
-        Returns
-        -------
-        Tensor
-            Shape and dtype of `x`.
-
-        Raises
-        ------
-        ValueError
-            If `x` has another number of axes or channels.
-        """
-        check_feature_map(tuple(x.shape), self.channels, videos=True)
+    def branch(self, x: Tensor) -> Tensor:
+        """What every position attends to."""
         positions = fold_frames(x)
         sources = fold_frames(_pool(x)) if self.subsample else positions
         y = self.attend(
@@ -139,24 +118,13 @@ class NonLocalBlock(nn.Module):
             # The normalisation's backward pass misreads reshaped channels_last gradients of one
             # sample if its input has another layout (PyTorch 2.15, CPU).
             branch = branch.contiguous(memory_format=torch.channels_last)
-        return add_residual(x, self.norm(branch), self.norm)
+        return self.norm(branch)
 
     def attend(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
         """Weighted mean of the values for every query, by the block's pairwise function.
 
-        Parameters
-        ----------
-        query : Tensor
-            (N, L, features); in concatenation mode (N, L, 1), its half of ``w . [theta, phi]``.
-        key : Tensor
-            (N, M, features), or (N, M, 1).
-        value : Tensor
-            (N, M, c).
-
-        Returns
-        -------
-        Tensor
-            (N, L, c).
+        Of queries (N, L, features), keys (N, M, features) and values (N, M, c) to (N, L, c). In
+        concatenation mode there is one feature, their halves of ``w . [theta, phi]``.
         """
         if not self.memory_efficient:
             return self._attend_to_all_pairs(query, key, value)
@@ -186,42 +154,25 @@ class NonLocalBlock(nn.Module):
         """All pairs of some queries, not kept for the backward pass but computed again."""
         if not torch.is_grad_enabled():
             return self._attend_to_all_pairs(query, key, value)
-        result: Tensor = checkpoint(
-            self._attend_to_all_pairs,
-            query,
-            key,
-            value,
-            use_reentrant=False,
-            preserve_rng_state=False,
-        )
+        attend = functools.partial(checkpoint, use_reentrant=False, preserve_rng_state=False)
+        result: Tensor = attend(self._attend_to_all_pairs, query, key, value)
         return result
 
-    def extra_operations(self, input_shape: Shape) -> float:
-        """Multiply-accumulates of the matrix products, which no layer of the block accounts for.
+    def operations(self, size: Shape) -> float:
+        """``L M (features + c)`` with L queries and M keys: of the matrix products.
 
-        Parameters
-        ----------
-        input_shape : tuple of int
-            Shape of the input, (N, C, H, W) or (N, C, T, H, W).
-
-        Returns
-        -------
-        float
-            For one sample: ``L M (features + c)`` with L queries and M keys, without the first
-            term in concatenation mode (no product: a sum); for the memory-efficient dot product
-            ``(L + M) c^2``.
+        Without the first term in concatenation mode (no product: a sum); for the memory-efficient
+        dot product ``(L + M) c^2``.
         """
-        check_feature_map(input_shape, self.channels, videos=True)
-        queries = math.prod(input_shape[2:])
-        keys = queries
+        *frames, height, width = size
+        queries = keys = math.prod(size)
         if self.subsample:
-            height, width = input_shape[-2:]
-            keys = math.prod(input_shape[2:-2]) * ((height + 1) // 2) * ((width + 1) // 2)
+            keys = math.prod(frames) * ((height + 1) // 2) * ((width + 1) // 2)
         inner = self.g.out_channels
         if self.mode == "dot_product" and self.memory_efficient:
-            return float((queries + keys) * inner * inner)
+            return (queries + keys) * inner * inner
         compared = 0 if self.mode == "concatenation" else self.features
-        return float(queries * keys * (compared + inner))
+        return queries * keys * (compared + inner)
 
     def extra_repr(self) -> str:
         """What `repr` shows."""

@@ -14,6 +14,8 @@ transform, everything between the transforms has their number of positions, what
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -22,9 +24,11 @@ from torch import Tensor, nn
 
 from ..errors import unknown_name
 from ..transforms import Transform
-from ..transforms.base import Size
-from ..transforms.watched import is_watched
-from .checks import check_map_size
+from ..transforms.base import Size, check_size, has_hooks
+from .base import Shape, check_positive, divide
+
+Layer = tuple[nn.Module, nn.Module, nn.Module]
+"""Convolution, batch normalisation and spectral ReLU."""
 
 ORDERS = ("concatenated", "interleaved")
 
@@ -56,6 +60,8 @@ class SpectralReLU(nn.Module):
         If spread is negative or not finite.
     """
 
+    transform: Transform
+
     def __init__(
         self, size: Size, transform: Transform, *, spread: float = 0.0, planes: int | None = None
     ) -> None:
@@ -63,19 +69,14 @@ class SpectralReLU(nn.Module):
         if not 0 <= spread < math.inf:
             raise ValueError(f"spread must be a finite number of at least 0, got {spread!r}")
         self.size = size
-        # In a tuple it is no child: it is the block's, and its parameters are not listed twice.
-        self._transform = (transform,)
+        # No child: it is the block's, and its parameters are not listed twice.
+        self.__dict__["transform"] = transform
         shape = transform.filter_size(size)
         weight = torch.ones(shape if planes is None else (planes, *shape))
         if spread:
             weight.normal_(1.0, spread)
         self.weight = nn.Parameter(weight)
         self.bias = nn.Parameter(torch.zeros_like(weight))
-
-    @property
-    def transform(self) -> Transform:
-        """The transform in use."""
-        return self._transform[0]
 
     def filters(self, size: Size) -> tuple[Tensor, Tensor]:
         """W and B for maps of `size`: the parameters, or resampled from them."""
@@ -100,9 +101,9 @@ class SpectralReLU(nn.Module):
         Tensor
             Shape and dtype of `z`.
         """
+        planes = self.weight.shape[: -len(size)]
         weight, bias = (
-            each.to(z.dtype).reshape(*each.shape[: each.dim() - len(size)], *z.shape[2:])
-            for each in self.filters(size)
+            each.to(z.dtype).reshape(*planes, *z.shape[2:]) for each in self.filters(size)
         )
         return torch.addcmul(bias, z, weight).relu()
 
@@ -111,7 +112,135 @@ class SpectralReLU(nn.Module):
         return f"size={self.size}, frequencies={tuple(self.weight.shape)}"
 
 
-class SRLBlock(nn.Module):
+class SpectralResidual(nn.Module, ABC):
+    """``x + f^-1(alpha * g(f(x)))``, Eqn. (1), with a transform f and layers g of the spectrum.
+
+    Parameters
+    ----------
+    channels, size, transform, order, alpha
+        See `SRLBlock`.
+
+    Attributes
+    ----------
+    conv2, bn2 : nn.Module
+        The last layer; the ones before are given by `hidden`.
+    alpha : nn.Parameter
+        Scale of the residual, (1,).
+    """
+
+    transform: Transform
+    conv2: nn.Module
+    bn2: nn.BatchNorm2d
+    frames: int | None = None
+    """T, if each frame of a video is transformed."""
+
+    def __init__(
+        self, channels: int, size: Size, transform: Transform, order: str, alpha: float
+    ) -> None:
+        super().__init__()
+        check_positive("channels", channels)
+        if order not in ORDERS:
+            raise unknown_name("order of spectral planes", order, ORDERS)
+        self.channels = channels
+        self.size = size
+        self.order = order
+        self.transform = transform
+        self.alpha = nn.Parameter(torch.full((1,), float(alpha)))
+        self.register_load_state_dict_pre_hook(_shape_alpha)
+
+    @abstractmethod
+    def hidden(self) -> Iterator[Layer]:
+        """The layers before the last."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Add the globally filtered map to the map.
+
+        Parameters
+        ----------
+        x : Tensor
+            Feature map, (N, C, H, W) or (N, C, T, H, W), floating point; half precisions and
+            autocast work at any size.
+
+        Returns
+        -------
+        Tensor
+            Shape, dtype and memory format of `x`. An empty batch is returned as it is.
+
+        Raises
+        ------
+        ValueError
+            If `x` has another number of axes or channels, or of frames where it matters, or the
+            learnable transform was built for another size.
+        """
+        self.check_input(tuple(x.shape))
+        return self.add_filtered(x) if x.shape[0] else x
+
+    def add_filtered(self, x: Tensor) -> Tensor:
+        """Transform, mix, BN and spectral ReLU, mix, BN times alpha, transform back, add.
+
+        For maps of as many axes as the transform has; `forward` without its checks.
+        """
+        size = tuple(x.shape[2:])
+        x, spectrum = self.transform.fork(x)
+        z = _stack_parts(spectrum, self.order)
+        kept = z.shape[2:-1]
+        # Of volumes the layers see time and height as one axis: pointwise, they need no more.
+        z = z.flatten(2, -2)
+        for conv, norm, relu in self.hidden():
+            z = relu(norm(conv(z)), size)
+        z = _scaled_norm(self.bn2, self.conv2(z), self.alpha).unflatten(2, kept)
+        return self.transform.add_inverse(x, _split_parts(z, self.transform.parts, self.order))
+
+    def extra_operations(self, input_shape: Shape) -> float:
+        """Operations of both transforms for one sample, which no layer accounts for.
+
+        Parameters
+        ----------
+        input_shape : tuple of int
+            Shape of the input, (N, C, H, W) or (N, C, T, H, W).
+        """
+        self.check_input(input_shape)
+        axes = self.transform.axes
+        frames, size = math.prod(input_shape[2:-axes]), tuple(input_shape[-axes:])
+        return 2 * frames * self.transform.operations(self.channels, size)
+
+    def check_input(self, shape: Shape) -> None:
+        """Raise ValueError unless maps have the block's channels and number of axes."""
+        axes = self.transform.axes if self.frames is None else 3
+        if len(shape) != 2 + axes or shape[1] != self.channels:
+            kind, frames = "a feature map", ""
+            if axes == 3:
+                kind, frames = "a video", f"{self.frames or 'T'}, "
+            raise ValueError(
+                f"expected {kind} of shape (N, {self.channels}, {frames}H, W), got {tuple(shape)}"
+            )
+
+    def _convolutions(
+        self, reduction: int, groups: int | None, kernel_size: int
+    ) -> tuple[nn.Conv2d, nn.Conv2d]:
+        """Convolutions over channels, C to K and K to C, of the planes of a spectrum."""
+        groups = self.transform.default_groups if groups is None else groups
+        inner = divide("channels", self.channels, "reduction", reduction)
+        check_positive("groups", groups)
+        parts = self.transform.parts
+        outer, inner = parts * self.channels, parts * inner
+        for label, planes in (("outer", outer), ("inner", inner)):
+            if planes % groups:
+                raise ValueError(
+                    f"the {planes} {label} planes ({parts} part(s) of a channel each) must be "
+                    f"divisible by groups, got groups={groups}; channels={self.channels}, "
+                    f"reduction={reduction}"
+                )
+        if kernel_size < 1 or kernel_size % 2 == 0:
+            raise ValueError(f"kernel_size must be odd and positive, got {kernel_size}")
+        padding = kernel_size // 2
+        return (
+            nn.Conv2d(outer, inner, kernel_size, padding=padding, groups=groups, bias=False),
+            nn.Conv2d(inner, outer, kernel_size, padding=padding, groups=groups, bias=False),
+        )
+
+
+class SRLBlock(SpectralResidual):
     """Spectral residual learning block for images, and for volumes with all axes transformed.
 
     With ``alpha = 0``, its start, the block returns its input unchanged.
@@ -169,74 +298,34 @@ class SRLBlock(nn.Module):
         shared: bool = True,
         hidden_layers: int = 1,
     ) -> None:
-        super().__init__()
-        size = check_map_size(size, transform.axes)
-        conv1, conv2 = spectral_convolutions(channels, transform, reduction, groups, kernel_size)
-        check_order(order)
+        size = check_size(size, transform.axes)
+        super().__init__(channels, size, transform, order, alpha)
+        conv1, conv2 = self._convolutions(reduction, groups, kernel_size)
         if transform.axes == 3 and kernel_size != 1:
             raise ValueError(f"kernel_size must be 1 for volumes, got {kernel_size}")
         if hidden_layers not in (1, 2):
             raise ValueError(f"hidden_layers must be 1 or 2, got {hidden_layers!r}")
         planes = conv1.out_channels
-        self.channels = channels
-        self.size = size
-        self.order = order
-        self.transform = transform
+        own = None if shared else planes
         self.conv1 = conv1
         self.bn1 = nn.BatchNorm2d(planes)
-        own = None if shared else planes
         self.relu = SpectralReLU(size, transform, spread=spread, planes=own)
         if hidden_layers == 2:
-            width, padding = kernel_size, kernel_size // 2
+            padding, groups = kernel_size // 2, conv1.groups
             self.conv_h = nn.Conv2d(
-                planes, planes, width, padding=padding, groups=conv1.groups, bias=False
+                planes, planes, kernel_size, padding=padding, groups=groups, bias=False
             )
             self.bn_h = nn.BatchNorm2d(planes)
             self.relu_h = SpectralReLU(size, transform, spread=spread, planes=own)
         self.hidden_layers = hidden_layers
         self.conv2 = conv2
         self.bn2 = nn.BatchNorm2d(conv2.out_channels)
-        self.alpha = nn.Parameter(torch.full((1,), float(alpha)))
-        self.register_load_state_dict_pre_hook(shape_alpha)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Add the globally filtered map to the map.
-
-        Parameters
-        ----------
-        x : Tensor
-            Feature map, (N, C, H, W) or (N, C, T, H, W), floating point; half precisions and
-            autocast work at any size.
-
-        Returns
-        -------
-        Tensor
-            Shape, dtype and memory format of `x`. An empty batch is returned as it is.
-
-        Raises
-        ------
-        ValueError
-            If `x` has another number of axes or of channels, or the learnable transform was built
-            for another size.
-        """
-        self._check_input(tuple(x.shape))
-        if x.shape[0] == 0:
-            return x
-        size = tuple(x.shape[2:])
-        x, spectrum = self.transform.beside(x)
-        planes = stack_parts(spectrum, self.order)
-        frequencies = planes.shape[2:]
-        # Of volumes the layers see time and height as one axis: pointwise, they need no more.
-        z = self.bn1(self.conv1(planes.flatten(2, -2)))
-        z = self._middle(z, size)
-        z = scaled_norm(self.bn2, self.conv2(z), self.alpha).unflatten(2, frequencies[:-1])
-        return self.transform.add_inverse(x, split_parts(z, self.transform.parts, self.order))
-
-    def _middle(self, z: Tensor, size: Size) -> Tensor:
-        z = self.relu(z, size)
+    def hidden(self) -> Iterator[Layer]:
+        """The layers before the last; see `SpectralResidual.hidden`."""
+        yield self.conv1, self.bn1, self.relu
         if self.hidden_layers == 2:
-            z = self.relu_h(self.bn_h(self.conv_h(z)), size)
-        return z
+            yield self.conv_h, self.bn_h, self.relu_h
 
     def explain(self, size: Size | None = None) -> str:
         """Say how the block is computed, and why.
@@ -252,7 +341,7 @@ class SRLBlock(nn.Module):
             One line. It holds for the state that the block is in: hooks on its layers, for one,
             change it.
         """
-        size = self.size if size is None else check_map_size(size, self.transform.axes)
+        size = self.size if size is None else check_size(size, self.transform.axes)
         shown, kept = ("x".join(map(str, n)) for n in (size, self.transform.rows(size)))
         text = f"maps of {shown} become {kept} coefficients of every channel"
         for n, m in zip(size, self.transform.modes or (), strict=False):
@@ -260,137 +349,50 @@ class SRLBlock(nn.Module):
                 text += f"; a side of {n} has no more than {n} of the {m} modes asked for"
         return text
 
-    def extra_operations(self, input_shape: tuple[int, ...]) -> float:
-        """Operations of both transforms for one sample, which no layer accounts for.
-
-        Parameters
-        ----------
-        input_shape : tuple of int
-            Shape of the input, (N, C, H, W) or (N, C, T, H, W).
-        """
-        self._check_input(input_shape)
-        return 2 * self.transform.operations(self.channels, tuple(input_shape[2:]))
-
-    def _check_input(self, shape: tuple[int, ...]) -> None:
-        if len(shape) != 2 + self.transform.axes or shape[1] != self.channels:
-            kind, axes = (
-                ("a video", "T, H, W") if self.transform.axes == 3 else ("a feature map", "H, W")
-            )
-            raise ValueError(
-                f"expected {kind} of shape (N, {self.channels}, {axes}), got {tuple(shape)}"
-            )
-
     def extra_repr(self) -> str:
         """Channels, map size and order of the planes."""
         return f"channels={self.channels}, size={self.size}, order={self.order!r}"
 
 
-def shape_alpha(module: nn.Module, state: dict[str, Any], prefix: str, *_: object) -> None:
+def _shape_alpha(module: nn.Module, state: dict[str, Any], prefix: str, *_: object) -> None:
     """Take alpha of checkpoints in which it has no axis; FSDP2 wants parameters to have one."""
     alpha = state.get(f"{prefix}alpha")
     if isinstance(alpha, Tensor) and alpha.dim() == 0:
         state[f"{prefix}alpha"] = alpha.reshape(1)
 
 
-def scaled_norm(norm: nn.BatchNorm2d, z: Tensor, alpha: Tensor) -> Tensor:
-    """``alpha * norm(z)``, with alpha in the scale and shift of the normalisation.
+def _scaled_norm(norm: nn.BatchNorm2d, z: Tensor, alpha: Tensor) -> Tensor:
+    """``alpha * norm(z)`` in one pass, alpha being in the scale and shift of the normalisation.
 
-    A normalisation that is watched or of a kind of its own is called.
+    What `norm` does, running statistics included; one with hooks or of another kind is called.
     """
-    if type(norm) is not nn.BatchNorm2d or not norm.affine or is_watched(norm):
+    if type(norm) is not nn.BatchNorm2d or not norm.affine or has_hooks(norm):
         return norm(z) * alpha
-    return batch_norm(norm, z, norm.weight * alpha, norm.bias * alpha)
-
-
-def batch_norm(norm: nn.BatchNorm2d, z: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """What `norm` does, running statistics included, with another scale and shift."""
     momentum = 0.0 if norm.momentum is None else norm.momentum
     if norm.training and norm.track_running_stats and norm.num_batches_tracked is not None:
         norm.num_batches_tracked.add_(1)
         if norm.momentum is None:
             momentum = 1.0 / float(norm.num_batches_tracked)
-    use_batch = norm.training or norm.running_mean is None
     tracked = not norm.training or norm.track_running_stats
     return F.batch_norm(
         z,
         norm.running_mean if tracked else None,
         norm.running_var if tracked else None,
-        weight,
-        bias,
-        use_batch,
+        norm.weight * alpha,
+        norm.bias * alpha,
+        norm.training or norm.running_mean is None,
         momentum,
         norm.eps,
     )
 
 
-def stack_parts(spectrum: Tensor, order: str) -> Tensor:
+def _stack_parts(spectrum: Tensor, order: str) -> Tensor:
     """(N, parts, C, *frequencies) to (N, parts * C, *frequencies), in an order of `ORDERS`."""
-    if spectrum.shape[1] == 1:
-        return spectrum.squeeze(1)
     return (spectrum.transpose(1, 2) if order == "interleaved" else spectrum).flatten(1, 2)
 
 
-def split_parts(planes: Tensor, parts: int, order: str) -> Tensor:
+def _split_parts(planes: Tensor, parts: int, order: str) -> Tensor:
     """(N, parts * C, *frequencies) to (N, parts, C, *frequencies)."""
     if order == "interleaved":
         return planes.unflatten(1, (-1, parts)).transpose(1, 2)
     return planes.unflatten(1, (parts, -1))
-
-
-def spectral_convolutions(
-    channels: int, transform: Transform, reduction: int, groups: int | None, kernel_size: int
-) -> tuple[nn.Conv2d, nn.Conv2d]:
-    """Build the convolutions over channels, C to K and K to C, for the planes of a spectrum.
-
-    Parameters
-    ----------
-    channels : int
-        Channels C of the feature map.
-    transform : Transform
-        Gives the planes per channel, and the groups if they are None.
-    reduction, groups, kernel_size
-        See `SRLBlock`.
-
-    Returns
-    -------
-    (nn.Conv2d, nn.Conv2d)
-        From parts * C planes to parts * K and back, without biases.
-
-    Raises
-    ------
-    ValueError
-        If channels, reduction and groups do not divide each other, or kernel_size is even.
-    """
-    groups = transform.default_groups if groups is None else groups
-    _check_channels(channels, reduction, groups, transform.parts)
-    if kernel_size < 1 or kernel_size % 2 == 0:
-        raise ValueError(f"kernel_size must be odd and positive, got {kernel_size}")
-    outer = transform.parts * channels
-    inner = transform.parts * (channels // reduction)
-    padding = kernel_size // 2
-    return (
-        nn.Conv2d(outer, inner, kernel_size, padding=padding, groups=groups, bias=False),
-        nn.Conv2d(inner, outer, kernel_size, padding=padding, groups=groups, bias=False),
-    )
-
-
-def check_order(order: str) -> None:
-    """Raise ValueError unless `order` is one of `ORDERS`."""
-    if order not in ORDERS:
-        raise unknown_name("order of spectral planes", order, ORDERS)
-
-
-def _check_channels(channels: int, reduction: int, groups: int, parts: int) -> None:
-    for label, value in (("channels", channels), ("reduction", reduction), ("groups", groups)):
-        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-            raise ValueError(f"{label} must be a positive integer, got {value!r}")
-    if channels % reduction:
-        raise ValueError(f"channels must be divisible by reduction, got {channels} and {reduction}")
-    inner = parts * (channels // reduction)
-    for label, planes in (("outer", parts * channels), ("inner", inner)):
-        if planes % groups:
-            raise ValueError(
-                f"the {planes} {label} planes ({parts} part(s) of a channel each) must be "
-                f"divisible by groups, got groups={groups}; channels={channels}, "
-                f"reduction={reduction}"
-            )

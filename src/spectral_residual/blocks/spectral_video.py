@@ -11,23 +11,16 @@ every frame. The printed costs of the paper's table 8 fit one reading::
 
 from __future__ import annotations
 
-import torch
+from collections.abc import Iterator
+
 from torch import Tensor, nn
 
 from ..errors import unknown_name
 from ..transforms import Transform
 from ..transforms.base import Size, check_size
-from .checks import Shape, check_positive
-from .folded import fold_time, unfold_time
-from .spectral import (
-    SpectralReLU,
-    check_order,
-    scaled_norm,
-    shape_alpha,
-    spectral_convolutions,
-    split_parts,
-    stack_parts,
-)
+from .base import Shape, check_positive
+from .frames import fold_time, unfold_time
+from .spectral import Layer, SpectralReLU, SpectralResidual
 
 OPERATIONS = ("channel+time", "channel", "time")
 
@@ -52,7 +45,7 @@ class TemporalConvolution(nn.Module):
         return self.conv(videos).reshape(z.shape)
 
 
-class SRLVideoBlock(nn.Module):
+class SRLVideoBlock(SpectralResidual):
     """Spectral residual learning block for videos.
 
     With ``alpha = 0``, its start, the block returns its input unchanged. Batch normalisations
@@ -92,6 +85,8 @@ class SRLVideoBlock(nn.Module):
         convolutions over channels are given where there are none.
     """
 
+    frames: int
+
     def __init__(
         self,
         channels: int,
@@ -107,19 +102,13 @@ class SRLVideoBlock(nn.Module):
         alpha: float = 0.0,
         spread: float = 0.0,
     ) -> None:
-        super().__init__()
-        size = check_size(size)
-        check_positive("channels", channels)
+        super().__init__(channels, check_size(size), transform, order, alpha)
         check_positive("frames", frames)
         if operations not in OPERATIONS:
             raise unknown_name("operations of the SRL block for videos", operations, OPERATIONS)
-        check_order(order)
-        self.channels = channels
-        self.size = size
         self.frames = frames
         self.operations = operations
-        self.order = order
-        self.transform = transform
+        inner = outer = transform.parts * channels
         if operations == "time":
             if (reduction, groups, kernel_size, order) != (2, None, 1, "concatenated"):
                 raise ValueError(
@@ -127,87 +116,35 @@ class SRLVideoBlock(nn.Module):
                     f"groups, kernel_size or order, got reduction={reduction}, groups={groups}, "
                     f"kernel_size={kernel_size}, order={order!r}"
                 )
-            inner = outer = transform.parts * channels
-            self.conv1: nn.Module = TemporalConvolution(frames)
+            conv1: nn.Module = TemporalConvolution(frames)
             conv2: nn.Module = TemporalConvolution(frames)
         else:
-            pair = spectral_convolutions(channels, transform, reduction, groups, kernel_size)
-            inner, outer = (conv.out_channels for conv in pair)
-            self.conv1, conv2 = pair
+            conv1, conv2 = self._convolutions(reduction, groups, kernel_size)
+            inner = conv1.out_channels
+        self.conv1 = conv1
         self.bn1 = nn.BatchNorm2d(inner)
-        self.relu = self._spectral_relu(spread)
+        self.relu = SpectralReLU(self.size, transform, spread=spread)
         if operations == "channel+time":
             self.conv_t = TemporalConvolution(frames)
             self.bn_t = nn.BatchNorm2d(inner)
-            self.relu_t = self._spectral_relu(spread)
+            self.relu_t = SpectralReLU(self.size, transform, spread=spread)
         self.conv2 = conv2
         self.bn2 = nn.BatchNorm2d(outer)
-        self.alpha = nn.Parameter(torch.full((1,), float(alpha)))
-        self.register_load_state_dict_pre_hook(shape_alpha)
 
-    def _spectral_relu(self, spread: float) -> SpectralReLU:
-        return SpectralReLU(self.size, self.transform, spread=spread)
+    def hidden(self) -> Iterator[Layer]:
+        """The layers before the last; see `SpectralResidual.hidden`."""
+        yield self.conv1, self.bn1, self.relu
+        if self.operations == "channel+time":
+            yield self.conv_t, self.bn_t, self.relu_t
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Add the globally filtered video to the video.
-
-        Parameters
-        ----------
-        x : Tensor
-            Feature map, (N, C, T, H, W), floating point; half precisions and autocast work at
-            any size, transforms being computed in float32.
-
-        Returns
-        -------
-        Tensor
-            (N, C, T, H, W), dtype of `x`.
-
-        Raises
-        ------
-        ValueError
-            If `x` is not five-dimensional or has another number of channels or frames, or if
-            the learnable transform was built for another size.
-        """
-        self._check_input(tuple(x.shape))
-        size = (x.shape[-2], x.shape[-1])
-        if x.shape[0] == 0:
-            return x
-        frames, spectrum = self.transform.beside(fold_time(x))
-        z = self.bn1(self.conv1(stack_parts(spectrum, self.order)))
-        z = scaled_norm(self.bn2, self.conv2(self._filter(z, size)), self.alpha)
-        z = split_parts(z, self.transform.parts, self.order)
-        y = unfold_time(self.transform.add_inverse(frames, z), self.frames)
+    def add_filtered(self, x: Tensor) -> Tensor:
+        """The formula of `SpectralResidual`, for every frame."""
+        y = unfold_time(super().add_filtered(fold_time(x)), self.frames)
         return y.contiguous() if x.is_contiguous() else y
 
-    def _filter(self, z: Tensor, size: Size) -> Tensor:
-        z = self.relu(z, size)
-        if self.operations == "channel+time":
-            z = self.relu_t(self.bn_t(self.conv_t(z)), size)
-        return z
-
-    def extra_operations(self, input_shape: Shape) -> float:
-        """Operations of both transforms for one sample, which no layer accounts for.
-
-        Parameters
-        ----------
-        input_shape : tuple of int
-            Shape of the input, (N, C, T, H, W).
-
-        Returns
-        -------
-        float
-            T times those of `SRLBlock`.
-        """
-        self._check_input(input_shape)
-        size = (input_shape[-2], input_shape[-1])
-        return 2 * self.frames * self.transform.operations(self.channels, size)
-
-    def _check_input(self, shape: Shape) -> None:
-        if len(shape) != 5 or shape[1] != self.channels:
-            raise ValueError(
-                f"expected a video of shape (N, {self.channels}, {self.frames}, H, W), "
-                f"got {tuple(shape)}"
-            )
+    def check_input(self, shape: Shape) -> None:
+        """As `SpectralResidual.check_input`; other numbers of frames are refused too."""
+        super().check_input(shape)
         if shape[2] != self.frames:
             raise ValueError(
                 f"this block was built for videos of {self.frames} frames, got {shape[2]} in "

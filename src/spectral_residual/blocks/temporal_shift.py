@@ -7,14 +7,13 @@ sections 3 and 4.
 from __future__ import annotations
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
-from ..transforms.base import Size
-from .checks import Shape, check_positive
+from .base import Block
 
 
-class TemporalShift(nn.Module):
+class TemporalShift(Block):
     """Shift some channels one frame forward in time and as many one frame back.
 
     Of every frame the first channels come from the frame before, the next ones from the frame
@@ -25,8 +24,6 @@ class TemporalShift(nn.Module):
     ----------
     channels : int
         Channels C of the feature map.
-    size : tuple of int, optional
-        Not used; taken for the sake of a common signature.
     fraction : float, default 0.125
         Share of the channels that is shifted each way, above 0 and at most 0.5; their number is
         rounded down.
@@ -37,12 +34,13 @@ class TemporalShift(nn.Module):
         If channels is not positive, or fraction is out of range or shifts less than one channel.
     """
 
-    def __init__(self, channels: int, size: Size | None = None, *, fraction: float = 0.125) -> None:
-        super().__init__()
-        check_positive("channels", channels)
+    axes = (3,)
+    residual = False
+
+    def __init__(self, channels: int, *, fraction: float = 0.125) -> None:
+        super().__init__(channels)
         if not 0 < fraction <= 0.5:
             raise ValueError(f"fraction must be above 0 and at most 0.5, got {fraction!r}")
-        self.channels = channels
         self.shifted = int(channels * fraction)
         if self.shifted < 1:
             raise ValueError(
@@ -50,47 +48,13 @@ class TemporalShift(nn.Module):
                 f"{channels}"
             )
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Shift a video.
-
-        Parameters
-        ----------
-        x : Tensor
-            Feature map, (N, C, T, H, W), any T.
-
-        Returns
-        -------
-        Tensor
-            (N, C, T, H, W), dtype of `x`.
-
-        Raises
-        ------
-        ValueError
-            If `x` is not five-dimensional or has another number of channels.
-        """
-        self._check_input(tuple(x.shape))
+    def branch(self, x: Tensor) -> Tensor:
+        """The shifted video; the number of frames may be any."""
         others = self.channels - 2 * self.shifted
         forward, back, rest = x.split((self.shifted, self.shifted, others), dim=1)
         forward = functional.pad(forward[:, :, :-1], (0, 0, 0, 0, 1, 0))
         back = functional.pad(back[:, :, 1:], (0, 0, 0, 0, 0, 1))
         return torch.cat((forward, back, rest), dim=1)
-
-    def extra_operations(self, input_shape: Shape) -> float:
-        """0: moving values is no operation.
-
-        Parameters
-        ----------
-        input_shape : tuple of int
-            Shape of the input, (N, C, T, H, W).
-        """
-        self._check_input(input_shape)
-        return 0.0
-
-    def _check_input(self, shape: Shape) -> None:
-        if len(shape) != 5 or shape[1] != self.channels:
-            raise ValueError(
-                f"expected a video of shape (N, {self.channels}, T, H, W), got {tuple(shape)}"
-            )
 
     def extra_repr(self) -> str:
         """Channels, and how many of them are shifted each way."""

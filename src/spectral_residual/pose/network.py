@@ -156,7 +156,7 @@ class PoseNetwork:
         if self.block is not None:
             insert_blocks(
                 model, after=self.block_after, block=self.block, input_size=(3, *input_size),
-                options=self.block_options,
+                block_options=self.block_options,
             )  # fmt: skip
         return model
 

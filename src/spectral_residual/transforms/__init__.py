@@ -2,25 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from ..errors import unknown_name
 from .base import Modes, Size, Transform
-from .bases import basis
+from .bases import BASES, basis
 from .fourier import FourierTransform, FourierVolume
 from .learnable import LearnableOrthogonal, orthogonal_factor, orthogonality_error
 from .orthogonal import FixedOrthogonalTransform, OrthogonalTransform
 
-_BUILDERS: dict[str, Callable[[Size, Modes], Transform]] = {
-    "fft": lambda size, modes: FourierTransform(modes=modes, size=size),
-    "lo": LearnableOrthogonal,
-    "dct": lambda size, modes: FixedOrthogonalTransform("dct", modes, size),
-    "wht": lambda size, modes: FixedOrthogonalTransform("wht", modes, size),
-    "haar": lambda size, modes: FixedOrthogonalTransform("haar", modes, size),
-    "slant": lambda size, modes: FixedOrthogonalTransform("slant", modes, size),
-}
-
-TRANSFORMS: tuple[str, ...] = tuple(_BUILDERS)
+TRANSFORMS: tuple[str, ...] = ("fft", "lo", *BASES)
 
 
 def create_transform(name: str, size: Size, modes: Modes = None) -> Transform:
@@ -41,9 +30,13 @@ def create_transform(name: str, size: Size, modes: Modes = None) -> Transform:
     ValueError
         If the name is unknown, modes are no positive integers, or even for ``"fft"``.
     """
-    if name not in _BUILDERS:
-        raise unknown_name("transform", name, TRANSFORMS)
-    return _BUILDERS[name](size, modes)
+    if name == "fft":
+        return FourierTransform(modes=modes, size=size)
+    if name == "lo":
+        return LearnableOrthogonal(size, modes)
+    if name in BASES:
+        return FixedOrthogonalTransform(name, modes, size)
+    raise unknown_name("transform", name, TRANSFORMS)
 
 
 __all__ = [

@@ -92,25 +92,16 @@ def slant(n: int) -> Tensor:
 
 def _double_slant(matrix: Tensor) -> Tensor:
     """Slant matrix of twice the order; rows 0 and 1 stay the constant and the linear one."""
-    half = matrix.shape[0]
-    order = 4 * half * half - 1
-    a = math.sqrt(3 * half * half / order)
-    b = math.sqrt((half * half - 1) / order)
-    rows = torch.zeros(2 * half, 2 * half, dtype=torch.float64)
-    left, right = rows[:, :half], rows[:, half:]
-    left[0], right[0] = matrix[0], matrix[0]
-    left[1], right[1] = a * matrix[0], -a * matrix[0]
-    if half > 1:
-        left[1] += b * matrix[1]
-        right[1] += b * matrix[1]
-        left[half], right[half] = matrix[1], -matrix[1]
-        left[half + 1], right[half + 1] = (
-            a * matrix[1] - b * matrix[0],
-            a * matrix[1] + b * matrix[0],
-        )
-        left[2:half], right[2:half] = matrix[2:], matrix[2:]
-        left[half + 2 :], right[half + 2 :] = matrix[2:], -matrix[2:]
-    return rows / math.sqrt(2)
+    half = len(matrix)
+    a = math.sqrt(3 * half * half / (4 * half * half - 1))
+    b = math.sqrt((half * half - 1) / (4 * half * half - 1))
+    first, second, rest = matrix[:1], matrix[1:2], matrix[2:]
+    if half == 1:
+        left, right = [first, first], [first, -first]
+    else:
+        left = [first, a * first + b * second, rest, second, a * second - b * first, rest]
+        right = [first, b * second - a * first, rest, -second, a * second + b * first, -rest]
+    return torch.cat((torch.cat(left), torch.cat(right)), dim=1) / math.sqrt(2)
 
 
 def _discrete_legendre(n: int) -> Tensor:
@@ -180,11 +171,10 @@ def basis(kind: str, n: int, m: int) -> Tensor:
     if kind == "fourier":
         if m % 2 == 0 and m != n:
             raise ValueError(f"expected an odd number of Fourier rows, or all {n}, got {m}")
-        cosine, sine = waves(m // 2 + 1, n)
         scale = torch.full((m, 1), math.sqrt(2), dtype=torch.float64)
         own = [0, m // 2] if m % 2 == 0 else [0]
         scale[own] = 1.0
-        return torch.cat((cosine, sine[1 : (m + 1) // 2])) * scale
+        return cosines_and_sines(n, m) * scale
     return BASES[kind](n)[:m]
 
 
@@ -200,6 +190,48 @@ def waves(frequencies: int, n: int) -> tuple[Tensor, Tensor]:
     sine = torch.where(torch.remainder(2 * turns, torch.full((), n)) == 0, 0.0, torch.sin(angle))
     scale = n**-0.5
     return torch.cos(angle) * scale, sine * scale
+
+
+def cosines_and_sines(n: int, m: int) -> Tensor:
+    """The m rows that the m lowest frequencies of a real axis are made of, (m, n); see `waves`."""
+    cosine, sine = waves(m // 2 + 1, n)
+    return torch.cat((cosine, sine[1 : (m + 1) // 2]))
+
+
+def scaled_rows(
+    n: int, m: int, scaled_to: int | None, power: int, build: Callable[..., Tensor], *arguments: Any
+) -> Tensor:
+    """``build(*arguments, n, m)`` times sqrt(scaled_to / n) to a power."""
+    rows = build(*arguments, n, m)
+    return rows if scaled_to is None else rows * (scaled_to / n) ** (power / 2)
+
+
+def interpolate(
+    values: Tensor, axis: int, m: int, *, periodic: bool, keep: int | None = None
+) -> Tensor:
+    """Sample an axis of n values linearly at the positions ``j * n / m``, differentiably.
+
+    Parameters
+    ----------
+    values : Tensor
+        Any shape; the n values of the axis cover the same range of frequency as the m wanted ones.
+    axis, m : int
+        The axis, and its new length.
+    periodic : bool
+        Whether value n is value 0 again; otherwise positions past the last value take it.
+    keep : int, optional
+        Return the first so many of the m values alone.
+    """
+    n = values.shape[axis]
+    position = torch.arange(m, dtype=torch.float64)[:keep] * n / m
+    if not periodic:
+        position = position.clamp(max=n - 1)
+    lower = position.floor().long()
+    upper = (lower + 1) % n if periodic else (lower + 1).clamp(max=n - 1)
+    fraction = (position - lower)[:, None]
+    rows = torch.eye(n, dtype=torch.float64)
+    matrix = ((1 - fraction) * rows[lower] + fraction * rows[upper]).to(values)
+    return (values.movedim(axis, -1) @ matrix.mT).movedim(-1, axis)
 
 
 def constant(build: Callable[..., Tensor], like: Tensor, *arguments: Any) -> Tensor:

@@ -15,10 +15,8 @@ import torch
 from torch import Tensor
 
 from ..errors import unknown_name
-from .base import Modes, Size, Transform, computing_dtype, full_precision, linear_resampling
-from .bases import constant, waves
-from .products import analyse_beside, analyse_complex, synthesise_complex
-from .watched import is_watched
+from .base import Factors, Modes, Size, Transform, full_precision
+from .bases import constant, cosines_and_sines, interpolate, waves
 
 METHODS = ("fft", "matmul")
 
@@ -66,42 +64,32 @@ class FourierTransform(Transform):
 
     def forward(self, x: Tensor) -> Tensor:
         """Transform (N, C, H, W) to (N, 2, C, Hs, Ws); see `Transform.forward`."""
+        if not self._uses_fft():
+            return super().forward(x)
         with full_precision(x.device):
-            work = x.to(self._dtype(x))
-            if self._uses_fft():
-                axes = tuple(range(x.dim() - self.axes, x.dim()))
-                spectrum = torch.fft.rfftn(work, dim=axes, norm="ortho")
-                parts = torch.stack((spectrum.real, spectrum.imag), dim=1)
-            else:
-                parts = analyse_complex(work, self._analysis(work))
-            return parts.to(x.dtype)
+            axes = tuple(range(x.dim() - self.axes, x.dim()))
+            spectrum = torch.fft.rfftn(x.to(self._dtype(x)), dim=axes, norm="ortho")
+            return torch.stack((spectrum.real, spectrum.imag), dim=1).to(x.dtype)
 
     def inverse(self, spectrum: Tensor, size: Size) -> Tensor:
         """Transform (N, 2, C, Hs, Ws) back; see `Transform.inverse` and the module."""
+        if not self._uses_fft():
+            return super().inverse(spectrum, size)
         with full_precision(spectrum.device):
-            work = spectrum.to(self._dtype(spectrum))
-            if self._uses_fft():
-                whole = torch.complex(work[:, 0], work[:, 1])
-                others = tuple(range(whole.dim() - self.axes, whole.dim() - 1))
-                rows = torch.fft.ifftn(whole, dim=others, norm="ortho")
-                return inverse_over_width(rows, size[-1]).to(spectrum.dtype)
-            return synthesise_complex(work, self._synthesis(size, work)).to(spectrum.dtype)
+            whole = torch.complex(*spectrum.to(self._dtype(spectrum)).unbind(1))
+            others = tuple(range(whole.dim() - self.axes, whole.dim() - 1))
+            rows = torch.fft.ifftn(whole, dim=others, norm="ortho")
+            return inverse_over_width(rows, size[-1]).to(spectrum.dtype)
 
-    def beside(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """A map and its spectrum; see `Transform.beside`."""
-        if self._uses_fft() or x.dtype != self._dtype(x) or is_watched(self):
-            return super().beside(x)
-        with full_precision(x.device):
-            return analyse_beside(x, self._analysis(x), analyse_complex, synthesise_complex)
+    def fork(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """A map and its spectrum; see `Transform.fork`."""
+        return (x, self(x)) if self._uses_fft() else super().fork(x)
 
     def add_inverse(self, x: Tensor, spectrum: Tensor) -> Tensor:
         """Add the inverse of (N, 2, C, Hs, Ws) to (N, C, H, W); see `Transform.add_inverse`."""
-        if self._uses_fft():
+        if not self._uses_fft():
             return super().add_inverse(x, spectrum)
-        with full_precision(x.device):
-            work = x.to(self._dtype(x))
-            matrices = self._synthesis(tuple(x.shape[2:]), work)
-            return synthesise_complex(spectrum.to(work.dtype), matrices, work).to(x.dtype)
+        return x + self.inverse(spectrum, tuple(x.shape[2:])).to(x.dtype)
 
     def _uses_fft(self) -> bool:
         """Compilers and exporters, which do not know complex numbers, get products."""
@@ -109,33 +97,22 @@ class FourierTransform(Transform):
             torch.compiler.is_compiling() or torch.jit.is_tracing()
         )
 
-    def _dtype(self, x: Tensor) -> torch.dtype:
-        dtype = computing_dtype(x)
-        return dtype if self.modes is None else x.dtype
-
-    def _analysis(self, x: Tensor) -> list[Tensor]:
-        return self._matrices(tuple(x.shape[2:]), x, 1)
-
-    def _synthesis(self, size: Size, like: Tensor) -> list[Tensor]:
-        return [columns.mT for columns in self._matrices(size, like, -1)]
-
-    def _matrices(self, size: Size, like: Tensor, power: int) -> list[Tensor]:
-        """Those of `analyse_complex`, transposed for the way back, when the power is -1.
+    def factors(self, size: Size, like: Tensor, *, back: bool = False) -> Factors:
+        """Cosine and sine rows for the last axis, then for the others; see `Transform.factors`.
 
         Where few rows of height are kept, they are taken first, as cosines and sines of the real
         map, and its matrix in the order of axes pairs these to frequencies.
         """
-        matrices, first = [], []
-        for axis, (n, m) in enumerate(zip(size, self.rows(size), strict=True)):
-            scaling = (self.scaled_to(axis), power)
-            if axis == self.axes - 1:
-                matrices.append(constant(_half, like, n, m, *scaling))
-            elif axis == self.axes - 2 and self.modes is not None and self.modes[axis] is not None:
-                first.append(constant(_cosines_and_sines, like, n, m, *scaling))
-                matrices.append(constant(_pairs, like, m))
-            else:
-                matrices.append(constant(_whole, like, n, m, *scaling))
-        return matrices + first
+        rows = self.row_builder(size, like, back)
+        kept, last = self.spectral_size(size), self.axes - 1
+        few = self.modes is not None and self.modes[last - 1] is not None
+        factors = [(rows(last - 1, cosines_and_sines), size[last])] if few else []
+        factors.append((rows(last, _half_back if back else _half), 1))
+        for axis in reversed(range(last)):
+            pairs = few and axis == last - 1
+            matrix = constant(_pairs, like, kept[axis]) if pairs else rows(axis, _whole)
+            factors.append((matrix, math.prod(kept[axis + 1 :])))
+        return factors
 
     def resample(self, weights: Tensor, size: Size, new_size: Size) -> Tensor:
         """Periodic linear interpolation over frequency; see `Transform.resample`.
@@ -158,15 +135,13 @@ class FourierTransform(Transform):
         return weights
 
     def operations(self, channels: int, size: Size) -> float:
-        """``C P log2(P)`` with P positions, H * W; with modes see `Transform.kept_operations`.
+        """``C P log2(P)`` with P positions, H * W; with modes see `Transform.operations`.
 
         Where an FFT of everything would take less than the products, its operations.
         """
         positions = math.prod(size)
         whole = channels * positions * math.log2(positions)
-        if self.modes is None:
-            return whole
-        return min(whole, self.kept_operations(channels, size))
+        return whole if self.modes is None else min(whole, super().operations(channels, size))
 
     def extra_repr(self) -> str:
         """How it is computed, and modes."""
@@ -188,24 +163,21 @@ class FourierVolume(FourierTransform):
     axes = 3
 
 
-def _half(n: int, m: int, scaled_to: int | None, power: int) -> Tensor:
+def _half(n: int, m: int) -> Tensor:
     """Real and imaginary parts of frequencies 0 to m // 2 of a real axis, (2 (m // 2 + 1), n)."""
     cosine, sine = waves(m // 2 + 1, n)
-    rows = torch.cat((cosine, -sine))
-    if power < 0:
-        rows = rows * column_weights(n, rows)[: m // 2 + 1].repeat(2)[:, None]
-    return _scaled(rows, n, scaled_to, power)
+    return torch.cat((cosine, -sine))
 
 
-def _whole(n: int, m: int, scaled_to: int | None, power: int) -> Tensor:
-    """The m lowest frequencies of a complex axis, (2 m, 2 n); see `analyse_complex`."""
-    return _scaled(_complex_rows(*waves(m // 2 + 1, n), m), n, scaled_to, power)
+def _half_back(n: int, m: int) -> Tensor:
+    """Rows of `_half` as often as the frequency stands in the whole plane."""
+    rows = _half(n, m)
+    return rows * column_weights(n, rows)[: m // 2 + 1].repeat(2)[:, None]
 
 
-def _cosines_and_sines(n: int, m: int, scaled_to: int | None, power: int) -> Tensor:
-    """The m rows that the m lowest frequencies of a real axis are made of, (m, n)."""
-    cosine, sine = waves(m // 2 + 1, n)
-    return _scaled(torch.cat((cosine, sine[1 : (m + 1) // 2])), n, scaled_to, power)
+def _whole(n: int, m: int) -> Tensor:
+    """The m lowest frequencies of a complex axis, (2 m, 2 n); see `Transform.factors`."""
+    return _complex_rows(*waves(m // 2 + 1, n), m)
 
 
 def _pairs(m: int) -> Tensor:
@@ -226,10 +198,6 @@ def _complex_rows(cosine: Tensor, sine: Tensor, m: int) -> Tensor:
     return torch.cat((real, imaginary)).flatten(1)
 
 
-def _scaled(rows: Tensor, n: int, scaled_to: int | None, power: int) -> Tensor:
-    return rows if scaled_to is None else rows * (scaled_to / n) ** (0.5 * power)
-
-
 def _resample_whole(weights: Tensor, size: Size, new_size: Size) -> Tensor:
     if size == new_size:
         return weights
@@ -237,11 +205,9 @@ def _resample_whole(weights: Tensor, size: Size, new_size: Size) -> Tensor:
     mirrored = weights.flip(others).roll([1] * len(others), others)
     half = mirrored[..., 1 : (size[last] + 1) // 2].flip(last)
     whole = torch.cat((weights, half), dim=last)
-    for axis, n, m in zip((*others, last), size, new_size, strict=True):
-        matrix = linear_resampling(n, m, periodic=True, like=weights)
-        if axis == last:
-            matrix = matrix[: m // 2 + 1]
-        whole = (whole.movedim(axis, -1) @ matrix.mT).movedim(-1, axis)
+    for axis, m in zip((*others, last), new_size, strict=True):
+        keep = m // 2 + 1 if axis == last else None
+        whole = interpolate(whole, axis, m, periodic=True, keep=keep)
     return whole
 
 
@@ -249,12 +215,10 @@ def _resample_mirrored(weights: Tensor, position: int, n: int, new: int, last: b
     """Interpolation over one axis of which all is kept, beside others of which a part is."""
     if n == new:
         return weights
-    matrix = linear_resampling(n, new, periodic=True, like=weights)
     if last:
         half = weights.narrow(position, 1, (n + 1) // 2 - 1).flip(position)
         weights = torch.cat((weights, half), dim=position)
-        matrix = matrix[: new // 2 + 1]
-    return (weights.movedim(position, -1) @ matrix.mT).movedim(-1, position)
+    return interpolate(weights, position, new, periodic=True, keep=new // 2 + 1 if last else None)
 
 
 def column_weights(width: int, like: Tensor) -> Tensor:
@@ -269,20 +233,10 @@ def column_weights(width: int, like: Tensor) -> Tensor:
 
 
 def inverse_over_width(rows: Tensor, width: int) -> Tensor:
-    """Real inverse over the last axis, when the inverse over all others is done.
+    """Real inverse over the last axis, (..., W), when the inverse over all others is done.
 
-    Parameters
-    ----------
-    rows : Tensor
-        (..., W // 2 + 1), complex; imaginary parts of columns that are their own mirror images
-        have no part in a real map and are set to 0, in place.
-    width : int
-        W.
-
-    Returns
-    -------
-    Tensor
-        (..., W), real.
+    Imaginary parts of columns of (..., W // 2 + 1) that are their own mirror images have no part
+    in a real map and are set to 0, in place.
     """
     own_mirrors = slice(None, None, width if width % 2 else width // 2)
     torch.view_as_real(rows)[..., own_mirrors, 1].zero_()

@@ -4,7 +4,8 @@ P and Q are parameters. After every optimiser step each is replaced by the Q fac
 decomposition, with signs fixed so that R has a positive diagonal and an orthogonal matrix is
 left where it is. No training loop has to remember it:
 
-* a hook common to all `torch.optim.Optimizer` retracts the matrices that it has stepped;
+* a hook common to all `torch.optim.Optimizer` retracts the matrices that it has stepped; the first
+  transform that is made registers it for the process, importing this module does not;
 * for updates by other means (``p.data -= lr * p.grad``, averaging, loading), the next forward
   pass or `state_dict` measures the deviation from orthogonality and retracts if there is any.
 
@@ -13,6 +14,7 @@ In a compiled graph only the first of the two acts.
 
 from __future__ import annotations
 
+import functools
 import weakref
 from collections.abc import Callable
 from typing import Any
@@ -21,7 +23,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim.optimizer import Optimizer, register_optimizer_step_post_hook
 
-from .base import Modes, Size, check_size
+from .base import Factors, Modes, Size, check_size
 from .orthogonal import OrthogonalTransform
 
 
@@ -48,12 +50,8 @@ def orthogonal_factor(matrix: Tensor) -> Tensor:
     return (q * signs).to(matrix.dtype)
 
 
-def orthogonality_error(matrix: Tensor) -> float:
-    """Largest absolute entry of ``M M^T - I``, or ``M^T M - I`` if M is tall, in float64."""
-    return float(_deviation(matrix))
-
-
-def _deviation(matrix: Tensor) -> Tensor:
+def orthogonality_error(matrix: Tensor) -> Tensor:
+    """Largest absolute entry of ``M M^T - I``, or ``M^T M - I`` if M is tall: (), float64."""
     work = matrix.detach().double()
     if work.shape[0] > work.shape[1]:
         work = work.mT
@@ -61,20 +59,20 @@ def _deviation(matrix: Tensor) -> Tensor:
     return (work @ work.mT - identity).abs().max()
 
 
-_instances: weakref.WeakSet[LearnableOrthogonal] = weakref.WeakSet()
+@functools.cache
+def _followed() -> weakref.WeakSet[LearnableOrthogonal]:
+    """Transforms whose matrices are retracted after steps; the first call registers the hook."""
+    transforms: weakref.WeakSet[LearnableOrthogonal] = weakref.WeakSet()
 
+    def retract_stepped(optimizer: Optimizer, *_: Any) -> None:
+        parameters = (p for group in optimizer.param_groups for p in group["params"])
+        stepped = {id(p) for p in parameters if p.grad is not None}
+        for transform in transforms:
+            if id(transform.P) in stepped or id(transform.Q) in stepped:
+                transform.retract()
 
-def _retract_after_step(optimizer: Optimizer, *_: Any) -> None:
-    if not _instances:
-        return
-    parameters = (p for group in optimizer.param_groups for p in group["params"])
-    stepped = {id(p) for p in parameters if p.grad is not None}
-    for transform in _instances:
-        if id(transform.P) in stepped or id(transform.Q) in stepped:
-            transform.retract()
-
-
-register_optimizer_step_post_hook(_retract_after_step)
+    register_optimizer_step_post_hook(retract_stepped)
+    return transforms
 
 
 class LearnableOrthogonal(OrthogonalTransform):
@@ -104,12 +102,12 @@ class LearnableOrthogonal(OrthogonalTransform):
         self._checked: object = None
         self._unseen_update_possible = False
         self.reset_parameters()
-        _instances.add(self)
+        _followed().add(self)
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
         self._checked = None
-        _instances.add(self)
+        _followed().add(self)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> LearnableOrthogonal:
         self._checked = None  # a change of dtype rounds
@@ -130,22 +128,12 @@ class LearnableOrthogonal(OrthogonalTransform):
                 matrix.copy_(orthogonal_factor(matrix))
         self._checked = self._fingerprint()
 
-    def analysis(self, size: Size, like: Tensor) -> list[Tensor]:
-        """P and the transpose of Q; see `matrices`."""
-        P, Q = self.matrices(size, like)
-        return [P, Q.mT]
-
-    def synthesis(self, size: Size, like: Tensor) -> list[Tensor]:
-        """The transpose of P, and Q; see `matrices`."""
-        P, Q = self.matrices(size, like)
-        return [P.mT, Q]
-
     def filter_rows(self, size: Size) -> Size:
         """Rows of P and columns of Q: there are no larger maps to have weights for."""
-        return self.rows(size)
+        return tuple(map(min, super().filter_rows(size), size))
 
-    def matrices(self, size: Size, like: Tensor) -> tuple[Tensor, Tensor]:
-        """P and Q; raises ValueError for a size other than the one built for."""
+    def factors(self, size: Size, like: Tensor, *, back: bool = False) -> Factors:
+        """P and the transpose of Q; ValueError for a size other than the one built for."""
         if size != self.size:
             raise ValueError(
                 f"this learnable orthogonal transform was built for maps of "
@@ -155,7 +143,7 @@ class LearnableOrthogonal(OrthogonalTransform):
         if not torch.compiler.is_compiling():
             self._settle()
             self._unseen_update_possible = torch.is_grad_enabled()
-        return self.P.to(like.dtype), self.Q.to(like.dtype)
+        return [(self.P.to(like.dtype), size[1]), (self.Q.to(like.dtype).mT, 1)]
 
     def state_dict(self, *args: Any, **kwargs: Any) -> Any:
         """State with orthogonal P and Q, also after an update that no hook has seen."""
@@ -184,6 +172,6 @@ class LearnableOrthogonal(OrthogonalTransform):
         tolerance = 16 * torch.finfo(self.P.dtype).eps
         # Both at once: a GPU is waited for once, and has to be, as updates through .data show in
         # nothing but the values.
-        if float(torch.maximum(_deviation(self.P), _deviation(self.Q))) > tolerance:
+        if torch.maximum(*map(orthogonality_error, (self.P, self.Q))) > tolerance:
             self.retract()
         self._checked = self._fingerprint()

@@ -6,63 +6,14 @@ P and Q have m orthonormal rows each.
 
 from __future__ import annotations
 
-from abc import abstractmethod
-
-import torch
 from torch import Tensor
 
-from .base import Modes, Size, Transform, computing_dtype, full_precision, linear_resampling
-from .bases import BASES, basis, constant
-from .products import analyse, analyse_beside, synthesise
-from .watched import is_watched
+from .base import Factors, Modes, Size, Transform
+from .bases import BASES, basis, interpolate
 
 
 class OrthogonalTransform(Transform):
     """Transform ``X -> P X Q`` by real matrices with orthonormal rows; see `Transform`."""
-
-    parts = 1
-    default_groups = 2
-
-    @abstractmethod
-    def analysis(self, size: Size, like: Tensor) -> list[Tensor]:
-        """Scaled rows for every axis of a map size, (m, n), device and dtype of `like`."""
-
-    @abstractmethod
-    def synthesis(self, size: Size, like: Tensor) -> list[Tensor]:
-        """Columns for the way back, (n, m), scaled by the inverse."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Transform (N, C, H, W) to (N, 1, C, Hs, Ws); see `Transform.forward`."""
-        with full_precision(x.device):
-            work = x.to(self._dtype(x))
-            size = tuple(x.shape[2:])
-            return analyse(work, self.analysis(size, work)).unsqueeze(1).to(x.dtype)
-
-    def inverse(self, spectrum: Tensor, size: Size) -> Tensor:
-        """Transform (N, 1, C, Hs, Ws) back to (N, C, H, W); see `Transform.inverse`."""
-        with full_precision(spectrum.device):
-            work = spectrum.squeeze(1).to(self._dtype(spectrum))
-            return synthesise(work, self.synthesis(size, work)).to(spectrum.dtype)
-
-    def beside(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """A map and its spectrum; see `Transform.beside`."""
-        if x.dtype != self._dtype(x) or is_watched(self):
-            return super().beside(x)
-        with full_precision(x.device):
-            matrices = self.analysis(tuple(x.shape[2:]), x)
-            x, spectrum = analyse_beside(x, matrices, analyse, synthesise)
-            return x, spectrum.unsqueeze(1)
-
-    def add_inverse(self, x: Tensor, spectrum: Tensor) -> Tensor:
-        """Add the inverse of (N, 1, C, Hs, Ws) to (N, C, H, W); see `Transform.add_inverse`."""
-        with full_precision(x.device):
-            work = x.to(self._dtype(x))
-            z = spectrum.squeeze(1).to(work.dtype)
-            return synthesise(z, self.synthesis(tuple(x.shape[2:]), work), work).to(x.dtype)
-
-    def _dtype(self, x: Tensor) -> torch.dtype:
-        dtype = computing_dtype(x)
-        return dtype if self.modes is None else x.dtype
 
     def resample(self, weights: Tensor, size: Size, new_size: Size) -> Tensor:
         """Linear interpolation over the normalised index k / n; see `Transform.resample`."""
@@ -71,15 +22,8 @@ class OrthogonalTransform(Transform):
             if self.modes is not None and self.modes[axis] is not None:
                 weights = weights.narrow(position, 0, min(weights.shape[position], new))
             elif n != new:
-                matrix = linear_resampling(n, new, periodic=False, like=weights)
-                weights = (weights.movedim(position, -1) @ matrix.mT).movedim(-1, position)
+                weights = interpolate(weights, position, new, periodic=False)
         return weights
-
-    def operations(self, channels: int, size: Size) -> float:
-        """``C H W (H + W)``; with modes see `Transform.kept_operations`."""
-        if self.modes is not None:
-            return self.kept_operations(channels, size)
-        return float(channels * size[0] * size[1] * (size[0] + size[1]))
 
 
 class FixedOrthogonalTransform(OrthogonalTransform):
@@ -99,26 +43,11 @@ class FixedOrthogonalTransform(OrthogonalTransform):
             raise ValueError(f"kind must be one of {', '.join(BASES)}, got {kind!r}")
         self.kind = kind
 
-    def analysis(self, size: Size, like: Tensor) -> list[Tensor]:
-        """The lowest rows of the matrices of order H and W."""
-        return self._matrices(size, like, 1)
-
-    def synthesis(self, size: Size, like: Tensor) -> list[Tensor]:
-        """Transposed rows."""
-        return [rows.mT for rows in self._matrices(size, like, -1)]
-
-    def _matrices(self, size: Size, like: Tensor, power: int) -> list[Tensor]:
-        kept = enumerate(zip(size, self.rows(size), strict=True))
-        return [
-            constant(_scaled_rows, like, self.kind, n, m, self.scaled_to(axis), power)
-            for axis, (n, m) in kept
-        ]
+    def factors(self, size: Size, like: Tensor, *, back: bool = False) -> Factors:
+        """The lowest rows of the matrices of order H and W; see `Transform.factors`."""
+        rows = self.row_builder(size, like, back)
+        return [(rows(0, basis, self.kind), size[1]), (rows(1, basis, self.kind), 1)]
 
     def extra_repr(self) -> str:
         """Name of the matrices, and modes."""
         return ", ".join(filter(None, (f"kind={self.kind!r}", super().extra_repr())))
-
-
-def _scaled_rows(kind: str, n: int, m: int, scaled_to: int | None, power: int) -> Tensor:
-    rows = basis(kind, n, m)
-    return rows if scaled_to is None else rows * (scaled_to / n) ** (power / 2)

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from ..blocks import VIDEO_BLOCKS, check_imported
-from ..blocks.folded import fold_time
+from ..blocks.frames import fold_time
 from ..insertion import insert_blocks
 from ..training.checkpoint import check_same, description, read_checkpoint
 from ..training.resnet import ResNetTrunk
@@ -183,7 +183,7 @@ class VideoNetwork:
         if self.block is not None:
             insert_blocks(
                 model, after=self.block_after, block=self.block,
-                input_size=(3, frames, *input_size), options=self.block_options,
+                input_size=(3, frames, *input_size), block_options=self.block_options,
                 folded_time=over_frames,
             )  # fmt: skip
         return model

@@ -1,35 +1,59 @@
-"""What is measured of blocks and networks, and the measuring of blocks.
+"""Time in interleaved rounds, and peak memory.
 
-Rows with the same input form a group. Every group has a base that all of its rows are compared
-with, in the same round: copying the input for blocks, the network without blocks for networks.
+In every round each group runs each of its jobs once, in an order that is rotated by one place
+from round to round, so that a slow spell of the machine, or what the one before left in the
+caches, hits all alike. A visit repeats a call that is short until it has taken about 20 ms, and
+counts as its mean. The first job of a group is the base that all of its jobs are compared with.
+
+Peak memory is on CUDA what the allocator had given out at most, less what it had given out
+before. On CPU it is summed up from the profiler's record of every allocation and release that
+PyTorch's allocator has seen during the call: tensors, what autograd saves, gradients, and the
+workspaces that operators take from it. Buffers that oneDNN, MKL and the like keep for themselves
+are not seen. Both count from the state before the call, so that input and weights are not
+included, and are the same in every run on the same machine with the same number of threads.
 """
 
 from __future__ import annotations
 
-import dataclasses
-import itertools
+import json
+import math
+import os
+import statistics
+import tempfile
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import TypeVar
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import accumulate
+from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch.profiler import ProfilerActivity, profile
 
-from ...errors import unknown_name
-from .network_rows import NetworkRow
-from .rounds import Clock, Job, Progress, Spread, check_rounds, measure_jobs
-from .rows import Row, group_rows
+from .rows import NetworkRow, Row
 
-MODES = ("inference", "training")
-COPY = "copy"
-DTYPES = {
-    "float32": torch.float32,
-    "bfloat16": torch.bfloat16,
-    "float16": torch.float16,
+FEWEST_ROUNDS = 3
+MEMORY_METHODS = {
+    "cuda": "torch.cuda.max_memory_allocated, less what was allocated before",
+    "cpu": "peak of the allocations minus the releases that torch.profiler records",
 }
 
-AnyModule = TypeVar("AnyModule", bound=nn.Module)
+_VISIT_SECONDS = 0.02
+_MOST_REPEATS = 200
+
+
+@dataclass(frozen=True)
+class Spread:
+    """Median and quartiles over rounds."""
+
+    median: float
+    q1: float
+    q3: float
+
+    @classmethod
+    def of(cls, values: Sequence[float]) -> Spread:
+        """Spread of two values or more; quartiles interpolate between them."""
+        q1, median, q3 = statistics.quantiles(values, n=4, method="inclusive")
+        return cls(median, q1, q3)
 
 
 @dataclass(frozen=True)
@@ -39,211 +63,175 @@ class Measurement:
     Attributes
     ----------
     row : Row or NetworkRow
-        What was measured; ``block`` is ``"copy"`` for the copy.
+        What was measured; ``name`` and ``block`` are ``"copy"`` for the copy.
     mode : str
         Of a block ``"inference"``: forward in evaluation mode without gradients;
         ``"training"``: forward and backward in training mode, with gradients of the input and
         of all parameters; ``"copy"``. Of a network `NetworkRow.mode`.
-    milliseconds : Spread
-        Time of one call.
-    ratio : Spread
-        Time of one call by that of the group's base in the same round.
     peak_bytes : int
-        Peak memory beyond input and parameters; see `peak_memory`.
-    peak_ratio : float
-        The same by that of the base; for blocks that is the size of the input.
+        Peak memory beyond input, parameters and optimiser state; see `peak_memory`.
     per_round : tuple of float
         Milliseconds of one call, for every round.
     """
 
     row: Row | NetworkRow
     mode: str
-    milliseconds: Spread
-    ratio: Spread
     peak_bytes: int
-    peak_ratio: float
     per_round: tuple[float, ...]
 
+    @property
+    def milliseconds(self) -> Spread:
+        """Time of one call."""
+        return Spread.of(self.per_round)
 
-@dataclass(frozen=True)
-class Measurements:
-    """All measurements of a run: in the order of their groups, the base first in each.
+
+@dataclass
+class Job:
+    """A call that is to be measured; what is found out about it is set by `measure`.
 
     Attributes
     ----------
-    rounds : int
-        Rounds that the medians and quartiles are taken over.
-    seconds : float
-        What the run has taken.
-    rows : list of Measurement
+    row, mode
+        As in `Measurement`.
+    call : callable
+        What is timed once in every round.
+    repeats : int
+        Calls in one visit.
+    peak_bytes : int
+        Peak memory of one call.
+    seconds : list of float
+        Time of one call, for every round.
     """
-
-    rounds: int
-    seconds: float
-    rows: list[Measurement]
-
-
-@dataclass(frozen=True)
-class Entry:
-    """A row in one mode, and the job that runs it."""
 
     row: Row | NetworkRow
     mode: str
-    job: Job
+    call: Callable[[], object]
+    repeats: int = 1
+    peak_bytes: int = 0
+    seconds: list[float] = field(default_factory=list)
 
 
-def measure_blocks(
-    rows: Sequence[Row],
+def measure(
+    groups: Sequence[Sequence[Job]],
     *,
     device: torch.device,
-    dtype: torch.dtype,
-    modes: Sequence[str] = MODES,
     rounds: int = 20,
     budget: float = 150.0,
-    clock: Clock = time.perf_counter,
-    progress: Progress = lambda done: None,
-) -> Measurements:
-    """Measure blocks side by side.
+    progress: Callable[[float], None] = lambda done: None,
+) -> list[Measurement]:
+    """Prepare all jobs, and time each once in every round.
 
     Parameters
     ----------
-    rows : sequence of Row
-        What to measure; rows with the same input are compared with the same copy.
-    device, dtype : torch.device, torch.dtype
-        Where, and of which type weights and input are (there is no autocast).
-    modes : sequence of str
-        Of `MODES`.
-    rounds, budget, clock, progress
-        See `measure_jobs`.
+    groups : sequence of sequence of Job
+        The base first in each group.
+    device : torch.device
+        Where they run.
+    rounds : int
+        Most rounds; at least 3.
+    budget : float
+        Seconds after which no further round starts, preparation included. Three rounds are
+        run in any case.
+    progress : callable
+        Gets the fraction that is done, now and then.
 
     Returns
     -------
-    Measurements
+    list of Measurement
+        One for every job, in their order.
 
     Raises
     ------
     ValueError
-        If a mode is unknown, `rounds` is less than 3, there are no rows, or a row does not fit
-        in the GPU's memory.
+        If a job does not fit in the GPU's memory.
     """
-    for mode in modes:
-        if mode not in MODES:
-            raise unknown_name("mode", mode, MODES)
-    check_rounds(rounds)
-    groups = [_block_entries(group, modes, device, dtype) for group in group_rows(rows)]
-    return measure_entries(
-        groups, device=device, rounds=rounds, budget=budget, clock=clock, progress=progress
-    )
+    jobs = [job for group in groups for job in group]
+    start = time.perf_counter()
+    for number, job in enumerate(jobs, start=1):
+        _prepare(job, device)
+        progress(number / (len(jobs) * (rounds + 1)))
+    for number in run_rounds(groups, device, rounds, deadline=start + budget):
+        used = (time.perf_counter() - start) / budget
+        progress(max((number + 1) / (rounds + 1), min(1.0, used)))
+    progress(1.0)
+    return [
+        Measurement(job.row, job.mode, job.peak_bytes, tuple(1000 * s for s in job.seconds))
+        for job in jobs
+    ]
 
 
-def measure_entries(
-    groups: Sequence[Sequence[Entry]],
-    *,
-    device: torch.device,
-    rounds: int,
-    budget: float,
-    clock: Clock,
-    progress: Progress,
-) -> Measurements:
-    """Measure groups of entries, the base first in each; see `measure_jobs`.
+def run_rounds(
+    groups: Sequence[Sequence[Job]], device: torch.device, rounds: int, deadline: float
+) -> Iterator[int]:
+    """Time the jobs of all groups once in every round, and give its number when it is finished.
 
-    Raises
-    ------
-    ValueError
-        If there is no group, or a row does not fit in the GPU's memory.
+    In a group, round r starts with job r. After the third, no round starts that would pass the
+    deadline (of `time.perf_counter`) if it took as long as the longest so far.
     """
-    if not groups:
-        raise ValueError("there is no row to measure")
-    start = clock()
-    finished = measure_jobs(
-        [[entry.job for entry in group] for group in groups],
-        device=device,
-        rounds=rounds,
-        budget=budget,
-        clock=clock,
-        progress=progress,
-    )
-    rows = [_measurement(entry, group[0].job) for group in groups for entry in group]
-    return Measurements(finished, clock() - start, rows)
+    longest = 0.0
+    for number in range(rounds):
+        start = time.perf_counter()
+        if number >= FEWEST_ROUNDS and start + longest > deadline:
+            return
+        for group in groups:
+            first = number % len(group)
+            for job in (*group[first:], *group[:first]):
+                job.seconds.append(_time(job, device))
+        longest = max(longest, time.perf_counter() - start)
+        yield number + 1
 
 
-def _measurement(entry: Entry, base: Job) -> Measurement:
-    job = entry.job
-    per_round = tuple(1000 * seconds for seconds in job.seconds)
-    return Measurement(
-        entry.row,
-        entry.mode,
-        Spread.of(per_round),
-        Spread.of_ratio(job.seconds, base.seconds),
-        job.peak_bytes,
-        job.peak_bytes / base.peak_bytes,
-        per_round,
-    )
+def peak_memory(call: Callable[[], object], device: torch.device) -> int:
+    """Bytes that a call had allocated and not yet released at most, beyond those of before.
 
-
-def _block_entries(
-    rows: Sequence[Row], modes: Sequence[str], device: torch.device, dtype: torch.dtype
-) -> list[Entry]:
-    """Entries of the rows with one input: the copy, then every row in every mode."""
-    generator = torch.Generator().manual_seed(0)
-    first = rows[0]
-    shape = first.input_shape
-    layout = torch.contiguous_format
-    if first.channels_last:
-        layout = torch.channels_last if len(shape) == 4 else torch.channels_last_3d
-    x, gradient = (
-        torch.randn(shape, generator=generator).to(device, dtype, memory_format=layout)
-        for _ in range(2)
-    )
-    copy = dataclasses.replace(first, name=COPY, block=COPY, options={})
-    entries = [Entry(copy, COPY, Job(f"a copy of {shape}", x.clone))]
-    for row, mode in itertools.product(rows, modes):
-        block = wake(row.build).to(device, dtype)
-        make = training_step if mode == "training" else inference_step
-        label = f"{row.name} with input {shape} in mode {mode}"
-        entries.append(Entry(row, mode, Job(label, make(block, x, gradient))))
-    return entries
-
-
-def wake(build: Callable[[], AnyModule]) -> AnyModule:
-    """Build a module with no parameter at zero, so that no part of it can be skipped.
-
-    Blocks start as the identity, by a scale or weights of 0. They compute everything all the
-    same, but a benchmark should not rely on it: parameters that are 0 throughout are drawn
-    between 0.1 and 1. The same function gives equal modules.
+    Make the call once before, so that caches and lazily made buffers exist.
     """
-    with torch.random.fork_rng(devices=[]), torch.no_grad():
-        torch.manual_seed(0)
-        module = build()
-        for parameter in module.parameters():
-            if not parameter.any():
-                parameter.uniform_(0.1, 1.0)
-    return module
+    if device.type == "cuda":
+        _synchronize(device)
+        before = torch.cuda.memory_allocated(device)
+        torch.cuda.reset_peak_memory_stats(device)
+        call()
+        _synchronize(device)
+        return torch.cuda.max_memory_allocated(device) - before
+    # The profiler's library tells every start and stop, and on machines without a GPU an error.
+    os.environ.setdefault("KINETO_LOG_LEVEL", "6")
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
+        call()
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "trace.json"
+        profiler.export_chrome_trace(str(path))
+        events = json.loads(path.read_text(encoding="utf-8"))["traceEvents"]
+    changes = [event for event in events if event.get("name") == "[memory]"]
+    changes.sort(key=lambda event: event["ts"])
+    return max(accumulate((int(event["args"]["Bytes"]) for event in changes), initial=0))
 
 
-def inference_step(block: nn.Module, x: Tensor, gradient: Tensor) -> Callable[[], object]:
-    """Function that runs the block in evaluation mode; `gradient` is not used."""
-    block.eval()
+def _prepare(job: Job, device: torch.device) -> None:
+    """Warm up, and set the number of repeats and the peak memory of one call."""
+    try:
+        seconds = _time(job, device)
+        job.peak_bytes = peak_memory(job.call, device)
+        if seconds < _VISIT_SECONDS:
+            seconds = _time(job, device)
+    except torch.OutOfMemoryError as error:
+        raise ValueError(
+            f"{job.row.name} with {job.row.group} in mode {job.mode} does not fit in the memory "
+            f"of {device}; leave it out by --blocks, --sizes or --rows, or choose a smaller "
+            f"batch: {error}"
+        ) from error
+    job.repeats = min(_MOST_REPEATS, math.ceil(_VISIT_SECONDS / max(seconds, 1e-9)))
 
-    @torch.no_grad()
-    def step() -> None:
-        block(x)
 
-    return step
+def _time(job: Job, device: torch.device) -> float:
+    """Seconds of one call, as the mean over ``job.repeats``."""
+    _synchronize(device)
+    start = time.perf_counter()
+    for _ in range(job.repeats):
+        job.call()
+    _synchronize(device)
+    return (time.perf_counter() - start) / job.repeats
 
 
-def training_step(block: nn.Module, x: Tensor, gradient: Tensor) -> Callable[[], object]:
-    """Function that runs the block in training mode, forward and backward.
-
-    Gradients are computed of the input and of all parameters, from `gradient` at the output, and
-    dropped at the end.
-    """
-    block.train()
-    x = x.detach().requires_grad_()
-
-    def step() -> None:
-        block(x).backward(gradient)
-        x.grad = None
-        block.zero_grad(set_to_none=True)
-
-    return step
+def _synchronize(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)

@@ -1,27 +1,88 @@
-"""Report of a benchmark: JSON, and comparison with a stored one."""
+"""Report of a benchmark: ratios, JSON, and comparison with a stored one.
+
+Ratios of two measurements divide times of the same round and take the median over rounds.
+"""
 
 from __future__ import annotations
 
 import json
 import platform
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
-from .measure import COPY, Measurement, Measurements
-from .memory import METHODS
-from .network_rows import NetworkRow
-from .ratios import Pair, growth, pair_ratios
-from .rounds import Spread
-from .rows import Row
+from ...errors import unknown_name
+from .measure import MEMORY_METHODS, Measurement, Spread
+from .rows import NetworkRow, Row, group_rows
+from .steps import COPY
 
-_ROWS: dict[str, type[Row] | type[NetworkRow]] = {"blocks": Row, "networks": NetworkRow}
+Pair = tuple[str, str]
+"""Names of two rows: numerator and denominator."""
 
 
 @dataclass(frozen=True)
+class Ratio:
+    """What one row takes by what another takes.
+
+    Attributes
+    ----------
+    above, below : Measurement
+        Numerator and denominator, of the same rounds.
+    """
+
+    above: Measurement
+    below: Measurement
+
+    @property
+    def time(self) -> Spread:
+        """Ratio of the times of one call: what was measured in one round belongs together."""
+        rounds = zip(self.above.per_round, self.below.per_round, strict=True)
+        return Spread.of([a / b for a, b in rounds])
+
+    @property
+    def memory(self) -> float:
+        """Ratio of the peak memory."""
+        return self.above.peak_bytes / self.below.peak_bytes
+
+    @property
+    def label(self) -> str:
+        """Names of both rows, as in ``--ratio``."""
+        return f"{self.above.row.name}/{self.below.row.name}"
+
+    def as_json(self) -> dict[str, Any]:
+        """What is divided, and both ratios."""
+        names = {"numerator": self.above.row.name, "denominator": self.below.row.name}
+        return {**names, "group": self.above.row.group, **self._numbers()}
+
+    def _numbers(self) -> dict[str, Any]:
+        return {"mode": self.above.mode, "time": asdict(self.time), "memory": self.memory}
+
+
+@dataclass(frozen=True)
+class Growth(Ratio):
+    """What a block takes on a map of twice the height and width by what it takes on the map.
+
+    Attributes
+    ----------
+    large, small : Row
+        The rows of `above` and `below`.
+    """
+
+    large: Row
+    small: Row
+
+    def as_json(self) -> dict[str, Any]:
+        """What is divided, and both ratios."""
+        row = self.small
+        inputs = {"name": row.name, "channels": row.channels, "batch": row.batch}
+        return {**inputs, "smaller": row.size, "larger": self.large.size, **self._numbers()}
+
+
+@dataclass(frozen=True, kw_only=True)
 class BenchReport:
     """Measurements, and where they were made.
 
@@ -50,71 +111,139 @@ class BenchReport:
         or the network without blocks.
     """
 
-    kind: str
-    device: str
+    kind: str = "blocks"
+    device: str = "cpu"
     device_name: str
     dtype: str | None
-    torch_version: str
-    threads: int
+    torch_version: str = torch.__version__
+    threads: int = field(default_factory=torch.get_num_threads)
     rounds: int
     seconds: float
-    pairs: list[Pair]
+    pairs: list[Pair] = field(default_factory=list)
     rows: list[Measurement]
-
-    @classmethod
-    def here(
-        cls,
-        device: torch.device,
-        dtype: str | None,
-        measured: Measurements,
-        *,
-        kind: str = "blocks",
-        pairs: Sequence[Pair] = (),
-    ) -> BenchReport:
-        """Report of what was just measured in this process."""
-        return cls(
-            kind=kind,
-            device=device.type,
-            device_name=device_name(device),
-            dtype=dtype,
-            torch_version=torch.__version__,
-            threads=torch.get_num_threads(),
-            rounds=measured.rounds,
-            seconds=measured.seconds,
-            pairs=list(pairs),
-            rows=measured.rows,
-        )
 
     def to_json(self) -> str:
         """One JSON object.
 
-        The fields of a row stand beside its measurements. ``ratios`` holds the ratios of
-        `pairs`, see `PairRatio`, and ``growth`` that with the input, see `Growth`.
+        The fields of a row stand beside its measurements and their ratios to the base.
+        ``ratios`` holds those of `pairs`, and ``growth`` that with the input.
         """
         values: dict[str, Any] = {
             **vars(self),
-            "memory": METHODS[self.device],
-            "ratios": [asdict(ratio) for ratio in pair_ratios(self.rows, self.pairs)],
-            "growth": [asdict(value) for value in growth(self.rows)],
-            "rows": [_flat(row) for row in self.rows],
+            "rows": [_flat(ratio) for ratio in base_ratios(self.rows)],
+            "memory": MEMORY_METHODS[self.device],
+            "ratios": [ratio.as_json() for ratio in pair_ratios(self.rows, self.pairs)],
+            "growth": [ratio.as_json() for ratio in growth(self.rows)],
         }
         lines = [f"{json.dumps(name)}: {_one_a_line(value)}" for name, value in values.items()]
         return "{\n " + ",\n ".join(lines) + "\n}\n"
 
 
-@dataclass(frozen=True)
-class Change:
-    """A ratio beside the stored one.
+def read_report(path: Path) -> BenchReport:
+    """Read what `BenchReport.to_json` has written; ratios are made anew.
 
-    Attributes
-    ----------
-    label : str
-        Row or pair of rows, input, mode, and which ratio: ``"time"`` or ``"memory"``.
-    stored, now : float
-        Ratio of a row to its base (copying the input, or the network without blocks), or of a
-        pair.
-    worse : bool
-        Whether it has grown by more than the tolerance.
+    Raises
+    ------
+    ValueError
+        If it is no such report.
+    """
+    text = path.read_text(encoding="utf-8")
+    try:
+        values = json.loads(text)
+        for name in ("memory", "ratios", "growth"):
+            del values[name]
+        row_type = Row if values["kind"] == "blocks" else NetworkRow
+        values["rows"] = [_measurement(row, row_type) for row in values["rows"]]
+        values["pairs"] = [(numerator, denominator) for numerator, denominator in values["pairs"]]
+        return BenchReport(**values)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError(
+            f"{path} was not written by this version of 'srl bench --json': {error!r}"
+        ) from error
+
+
+def choose_pairs(
+    asked: Sequence[str] | None, default: Sequence[str], rows: Sequence[Row | NetworkRow]
+) -> list[Pair]:
+    """Pairs that are asked for as ``NUMERATOR/DENOMINATOR``; if None, those by default.
+
+    Of the latter only those that a group of rows has both of.
+
+    Raises
+    ------
+    ValueError
+        If a text is not of this form, a name is that of no row, or no group has both rows.
+    """
+    known = dict.fromkeys(row.name for row in rows)
+    groups = [{row.name for row in group} for group in group_rows(rows)]
+    pairs = []
+    for text in default if asked is None else asked:
+        numerator, _, denominator = (part.strip() for part in text.partition("/"))
+        found = any({numerator, denominator} <= names for names in groups)
+        if asked is not None:
+            if not (numerator and denominator) or "/" in denominator:
+                raise ValueError(
+                    f"--ratio must be NUMERATOR/DENOMINATOR, two names of rows, got {text!r}"
+                )
+            for name in (numerator, denominator):
+                if name not in known:
+                    raise unknown_name("row of --ratio", name, known)
+            if not found:
+                raise ValueError(f"--ratio {numerator}/{denominator}: no input has both rows")
+        if found:
+            pairs.append((numerator, denominator))
+    return pairs
+
+
+def base_ratios(measurements: Sequence[Measurement]) -> list[Ratio]:
+    """Ratio of each measurement to the base, which is the first one of its group."""
+    bases: dict[str, Measurement] = {}
+    return [Ratio(m, bases.setdefault(m.row.group, m)) for m in measurements]
+
+
+def by_group(ratios: Iterable[Ratio]) -> dict[str, list[Ratio]]:
+    """Ratios by the group of their numerators, in the order of the first of each."""
+    groups: dict[str, list[Ratio]] = {}
+    for ratio in ratios:
+        groups.setdefault(ratio.above.row.group, []).append(ratio)
+    return groups
+
+
+def pair_ratios(measurements: Sequence[Measurement], pairs: Sequence[Pair]) -> list[Ratio]:
+    """Ratios of all pairs in all groups and modes that have both rows, in this order."""
+    places: dict[tuple[str, str], dict[str, Measurement]] = {}
+    for m in measurements:
+        places.setdefault((m.row.group, m.mode), {})[m.row.name] = m
+    return [
+        Ratio(found[numerator], found[denominator])
+        for numerator, denominator in pairs
+        for found in places.values()
+        if numerator in found and denominator in found
+    ]
+
+
+def growth(measurements: Sequence[Measurement]) -> list[Growth]:
+    """Growth between all inputs of which one has twice the height and width of the other.
+
+    Channels, frames, batch size, block, options and mode are the same; the map has four times
+    the positions. Networks have none.
+    """
+    blocks = [(m, m.row) for m in measurements if isinstance(m.row, Row)]
+    found = []
+    for below, small in blocks:
+        *frames, height, width = small.shape
+        doubled = (*frames, 2 * height, 2 * width)
+        for above, large in blocks:
+            same = replace(small, shape=doubled, channels_last=large.channels_last)
+            if (large, above.mode) == (same, below.mode):
+                found.append(Growth(above, below, large, small))
+    return found
+
+
+class Change(NamedTuple):
+    """A ratio of a row to its base, or of a pair, beside the stored one.
+
+    The label names row or pair, input, mode, and whether the ratio is that of time or memory.
     """
 
     label: str
@@ -122,88 +251,46 @@ class Change:
     now: float
     worse: bool
 
-    def __str__(self) -> str:
-        verdict = "WORSE" if self.worse else "ok"
-        return f"{verdict:5}  {self.label}: {self.stored:.3g} -> {self.now:.3g}"
-
 
 def compare(report: BenchReport, stored: BenchReport, tolerance: float) -> list[Change]:
-    """Compare the ratios of rows, and of pairs of rows, that both reports have.
+    """Compare time and memory of all rows, and pairs of rows, that both reports have.
 
-    Parameters
-    ----------
-    report, stored : BenchReport
-        New and old; the pairs are those of the new one.
-    tolerance : float
-        A ratio is worse if it is greater than ``(1 + tolerance)`` times the stored one.
-
-    Returns
-    -------
-    list of Change
-        Time and memory of every common row, in the order of `report`, then of every pair of
-        common rows.
-
-    Raises
-    ------
-    ValueError
-        If the reports are of another kind, of another type of device or of another dtype, or
-        have no row in common.
+    The pairs are those of the new report. A ratio is worse if it is greater than
+    ``(1 + tolerance)`` times the stored one. ValueError if the reports have no row in common.
     """
-    check_comparable(stored, report.kind, report.device, report.dtype)
-    old = {_key(m): m for m in stored.rows}
-    common = [m for m in report.rows if _key(m) in old]
-    if all(m.mode == COPY for m in common):
+    old = _compared(stored, report.pairs)
+    new = _compared(report, report.pairs)
+    common = [(*key, old[key], now) for key, now in new.items() if key in old]
+    if not common:
         raise ValueError("the stored benchmark has none of the rows that were measured")
     changes = []
-    for row in common:
-        if row.mode != COPY:
-            before = old[_key(row)]
-            label = f"{row.row.name}, {row.row.group}, {row.mode}"
-            was = before.ratio.median, before.peak_ratio
-            changes += _changes(label, was, (row.ratio.median, row.peak_ratio), tolerance)
-    ratios = pair_ratios(common, report.pairs)
-    ratios_before = pair_ratios([old[_key(m)] for m in common], report.pairs)
-    for ratio, ratio_before in zip(ratios, ratios_before, strict=True):
-        label = f"{ratio.numerator}/{ratio.denominator}, {ratio.group}, {ratio.mode}"
-        was = ratio_before.time.median, ratio_before.memory
-        changes += _changes(label, was, (ratio.time.median, ratio.memory), tolerance)
+    for name, *_, was, now in common:
+        for what, before, value in (
+            ("time", was.time.median, now.time.median),
+            ("memory", was.memory, now.memory),
+        ):
+            label = f"{name}, {now.above.row.group}, {now.above.mode}, {what}"
+            changes.append(Change(label, before, value, value > before * (1 + tolerance)))
     return changes
+
+
+def _compared(report: BenchReport, pairs: Sequence[Pair]) -> dict[tuple[Any, ...], Ratio]:
+    """Ratios of rows to their base and of pairs, by name, rows and mode."""
+    bases = [r for r in base_ratios(report.rows) if r.above.mode != COPY]
+    found: dict[tuple[Any, ...], Ratio] = {
+        (r.above.row.name, r.above.row, r.above.mode): r for r in bases
+    }
+    for r in pair_ratios(report.rows, pairs):
+        found[r.label, r.above.row, r.below.row, r.above.mode] = r
+    return found
 
 
 def check_comparable(stored: BenchReport, kind: str, device: str, dtype: str | None) -> None:
     """Raise ValueError if the stored report is of another kind, type of device, or dtype."""
-    for label, was, now in (
-        ("kind", stored.kind, kind),
-        ("device", stored.device, device),
-        ("dtype", stored.dtype, dtype),
-    ):
+    for label, now in (("kind", kind), ("device", device), ("dtype", dtype)):
+        was = getattr(stored, label)
         if was != now:
             raise ValueError(f"the stored benchmark has {label} {was!r}, this one has {now!r}")
-
-
-def read_report(path: Path) -> BenchReport:
-    """Read what `BenchReport.to_json` has written.
-
-    Raises
-    ------
-    FileNotFoundError
-        If there is no such file.
-    ValueError
-        If it is no such report.
-    """
-    if not path.is_file():
-        raise FileNotFoundError(f"no such stored benchmark: {path}")
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-        for name in ("memory", "ratios", "growth"):
-            del values[name]
-        rows = [_unflatten(row, _ROWS[values["kind"]]) for row in values.pop("rows")]
-        pairs = [(numerator, denominator) for numerator, denominator in values.pop("pairs")]
-        return BenchReport(**values, pairs=pairs, rows=rows)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ValueError(
-            f"{path} was not written by this version of 'srl bench --json': {error!r}"
-        ) from error
 
 
 def device_name(device: torch.device) -> str:
@@ -211,21 +298,9 @@ def device_name(device: torch.device) -> str:
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     information = Path("/proc/cpuinfo")
-    if information.is_file():
-        for line in information.read_text(encoding="utf-8").splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
-
-
-def _changes(
-    label: str, stored: tuple[float, float], now: tuple[float, float], tolerance: float
-) -> list[Change]:
-    """Changes of time and of memory."""
-    return [
-        Change(f"{label}, {kind}", was, new, new > was * (1 + tolerance))
-        for kind, was, new in zip(("time", "memory"), stored, now, strict=True)
-    ]
+    text = information.read_text(encoding="utf-8") if information.is_file() else ""
+    found = re.search(r"^model name\s*:\s*(.*\S)", text, re.MULTILINE)
+    return found[1] if found else platform.processor() or platform.machine()
 
 
 def _one_a_line(value: object) -> str:
@@ -235,21 +310,20 @@ def _one_a_line(value: object) -> str:
     return "[" + ",".join(f"\n  {json.dumps(item)}" for item in value) + "]"
 
 
-def _flat(measurement: Measurement) -> dict[str, Any]:
-    values = asdict(measurement)
-    return {**values.pop("row"), **values}
+def _flat(ratio: Ratio) -> dict[str, Any]:
+    m = ratio.above
+    return {
+        **asdict(m.row),
+        "mode": m.mode,
+        "milliseconds": asdict(m.milliseconds),
+        "ratio": asdict(ratio.time),
+        "peak_bytes": m.peak_bytes,
+        "peak_ratio": ratio.memory,
+        "per_round": m.per_round,
+    }
 
 
-def _unflatten(values: dict[str, Any], row_type: type[Row] | type[NetworkRow]) -> Measurement:
+def _measurement(values: dict[str, Any], row_type: type[Row] | type[NetworkRow]) -> Measurement:
     values = {name: tuple(v) if isinstance(v, list) else v for name, v in values.items()}
-    row = {field.name: values.pop(field.name) for field in fields(row_type)}
-    return Measurement(
-        row=row_type(**row),
-        milliseconds=Spread(**values.pop("milliseconds")),
-        ratio=Spread(**values.pop("ratio")),
-        **values,
-    )
-
-
-def _key(measurement: Measurement) -> str:
-    return json.dumps([asdict(measurement.row), measurement.mode], sort_keys=True)
+    row = row_type(**{found.name: values[found.name] for found in fields(row_type)})
+    return Measurement(row, values["mode"], values["peak_bytes"], values["per_round"])

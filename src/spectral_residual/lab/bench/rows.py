@@ -1,14 +1,18 @@
-"""Rows of the benchmark of blocks: which block, with which options, on which input."""
+"""Rows of the benchmarks: which block on which input, or which network, forward or trained.
+
+Rows of the same group are compared with each other: those with the same input, and of networks
+with the same trunk, mode and precision.
+"""
 
 from __future__ import annotations
 
 import dataclasses
 import importlib.resources
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import MISSING, dataclass, field
 from pathlib import Path
-from typing import Any, Protocol, TypeVar, cast
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, cast
 
 import torch
 from torch import nn
@@ -16,24 +20,13 @@ from torch import nn
 from ...blocks import MapSize, create_block
 from ...errors import unknown_name
 
+if TYPE_CHECKING:
+    from ...pose.network import SimpleBaseline
 
-class Named(Protocol):
-    """What rows of blocks and of networks have in common."""
+PLAIN = "none"
+"""Name of a network without blocks."""
 
-    @property
-    def name(self) -> str:
-        """What the row is called; rows of a group have different names."""
-
-    @property
-    def size(self) -> str:
-        """Size of the input as it is written: ``96x72``."""
-
-    @property
-    def group(self) -> str:
-        """What the rows that it is compared with have in common, in words."""
-
-
-AnyRow = TypeVar("AnyRow", bound=Named)
+PRECISIONS = ("float32", "bf16-mixed")
 
 
 @dataclass(frozen=True)
@@ -43,7 +36,7 @@ class Row:
     Attributes
     ----------
     name : str
-        What the row is called; rows with the same input have different names.
+        What the row is called; rows of the same group have different names.
     block : str
         Name for `create_block`.
     channels : int
@@ -57,6 +50,8 @@ class Row:
     channels_last : bool
         Whether the input is laid out channels last in memory.
     """
+
+    packaged: ClassVar[str] = "rows.json"
 
     name: str
     block: str
@@ -78,7 +73,7 @@ class Row:
 
     @property
     def group(self) -> str:
-        """The input in words; rows with the same input have the same."""
+        """The input in words."""
         layout = ", channels last" if self.channels_last else ""
         return f"{self.channels} channels at {self.size}, batch {self.batch}{layout}"
 
@@ -87,108 +82,131 @@ class Row:
         size = cast(MapSize, self.shape)
         return create_block(self.block, self.channels, size, **self.options)
 
+    def check(self) -> None:
+        """Run the block on the meta device; ValueError or TypeError if it cannot be."""
+        with torch.device("meta"), torch.no_grad():
+            got = tuple(self.build().eval()(torch.empty(self.input_shape)).shape)
+        if got != self.input_shape:
+            raise ValueError(f"expected an output of shape {self.input_shape}, got {got}")
 
-_FIELDS = ("name", "block", "channels", "shape", "batch", "options", "channels_last")
-_REQUIRED = ("block", "channels", "shape")
+
+@dataclass(frozen=True)
+class NetworkRow:
+    """A SimpleBaseline pose network with blocks, or without.
+
+    Attributes
+    ----------
+    name : str
+        What the row is called; rows of the same group have different names.
+    network : dict
+        What rows of a group share: ``backbone`` and if need be other fields of `PoseNetwork`
+        (``stages``, ``deconv_channels``, ...), and ``num_joints`` (17).
+    input_size : (int, int)
+        Height and width (H, W) of the crops.
+    block : str or None
+        Name for `create_block`; None for the network without blocks, whose name is ``"none"``.
+    after : tuple of str
+        Modules that a block is inserted after; empty without blocks.
+    options : dict
+        Options of the block.
+    batch : int
+        Images N.
+    training : bool
+        Whether it is a training step (forward, loss, backward, optimiser) that is measured; else
+        forward in evaluation mode without gradients.
+    precision : str
+        Of `PRECISIONS`: all in float32, or bfloat16 by autocast.
+    """
+
+    packaged: ClassVar[str] = "networks.json"
+
+    name: str
+    network: dict[str, Any] = field(hash=False)
+    input_size: tuple[int, int]
+    block: str | None = None
+    after: tuple[str, ...] = ()
+    options: dict[str, Any] = field(default_factory=dict, hash=False)
+    batch: int = 1
+    training: bool = False
+    precision: str = "float32"
+
+    @property
+    def size(self) -> str:
+        """Input size as it is written: ``384x288``."""
+        return "x".join(map(str, self.input_size))
+
+    @property
+    def mode(self) -> str:
+        """``"step"`` if it is a training step, else ``"inference"``."""
+        return "step" if self.training else "inference"
+
+    @property
+    def group(self) -> str:
+        """Network, input, mode and precision in words."""
+        options = [f"{name} {v}" for name, v in self.network.items() if name != "backbone"]
+        network = ", ".join([self.network["backbone"], *options])
+        mode = "training step" if self.training else "forward"
+        return f"{network}: {mode}, {self.size}, batch {self.batch}, {self.precision}"
+
+    def build(self) -> SimpleBaseline:
+        """Make the network, channels last; ValueError or TypeError for options it refuses."""
+        from ...pose.network import PoseNetwork
+
+        trunk = dict(self.network)
+        num_joints = trunk.pop("num_joints", 17)
+        network = PoseNetwork(
+            **trunk,
+            block=self.block,
+            block_after=list(self.after),
+            block_options=self.options,
+        )
+        return network.build(num_joints, self.input_size).to(memory_format=torch.channels_last)
+
+    def check(self) -> None:
+        """Build the network on the meta device; ValueError or TypeError if it cannot be."""
+        if (self.block is None) != (self.name == PLAIN):
+            raise ValueError(
+                f"a row without a block, and no other, is named {PLAIN!r}, "
+                f"got name {self.name!r} and block {self.block!r}"
+            )
+        if bool(self.after) != (self.block is not None):
+            raise ValueError(f"block {self.block!r} does not go with after {list(self.after)}")
+        if "backbone" not in self.network:
+            raise ValueError(f"network has no 'backbone', got {self.network!r}")
+        with torch.device("meta"):
+            self.build()
 
 
-def load_rows(path: Path | None = None) -> list[Row]:
+AnyRow = TypeVar("AnyRow", bound=Row | NetworkRow)
+
+
+def load_rows(row_type: type[AnyRow], path: Path | None = None) -> list[AnyRow]:
     """Read rows and try each on the meta device, where nothing is allocated or computed.
 
-    Parameters
-    ----------
-    path : Path, optional
-        JSON list of objects with ``block``, ``channels``, ``shape`` (``[H, W]`` or
-        ``[T, H, W]``) and, where they differ from the default, ``name`` (that of the block),
-        ``batch`` (1), ``options`` (none) and ``channels_last`` (false). By default the rows that
-        come with this package.
-
-    Returns
-    -------
-    list of Row
+    The file is a JSON list of objects with the fields of `row_type`; by default the one that
+    comes with this package. Fields with a default may be missing, and ``name`` is that of the
+    block, or ``"none"``, if it is. If ``block`` is a list, there is a row of each.
 
     Raises
     ------
-    FileNotFoundError
-        If the file does not exist.
     ValueError
-        If the file is not such a list, a field is missing, unknown or of another type, a block
-        or an option is unknown, a block does not take the shape, or two rows with the same
-        input have the same name.
+        If the file is not such a list, a field is missing, unknown or of another type, a block or
+        network cannot be built or does not take the input, or a group has two rows of the same
+        name, or of networks none without a block.
     """
-    rows: list[Row] = []
-    for place, entry in read_entries(path, "rows.json"):
-        row = _parse(entry, place)
-        _try_on_meta(row, place)
-        check_name_is_free(row, rows, place)
+    rows: list[AnyRow] = []
+    for place, entry in _read_entries(path, row_type.packaged):
+        row = row_type(**_checked(row_type, entry, place))
+        try:
+            row.check()
+        except (ValueError, TypeError) as error:
+            raise ValueError(f"{place} ({row.name}): {error}") from error
+        _check_name_is_free(row, rows, place)
         rows.append(row)
+    for group in group_rows(rows):
+        if row_type is NetworkRow and PLAIN not in [row.name for row in group]:
+            raise ValueError(f"a row without a block is missing: {group[0].group}")
     return rows
-
-
-def read_entries(path: Path | None, packaged: str) -> list[tuple[str, dict[str, Any]]]:
-    """Read a file with rows: a JSON list of objects.
-
-    Parameters
-    ----------
-    path : Path or None
-        The file; None for one that comes with this package.
-    packaged : str
-        Name of that one.
-
-    Returns
-    -------
-    list of (str, dict)
-        For every row a label for error messages, with the file's name and the row's number, and
-        its fields.
-
-    Raises
-    ------
-    FileNotFoundError
-        If the file does not exist.
-    ValueError
-        If it is not such a list.
-    """
-    if path is None:
-        source = packaged
-        text = (importlib.resources.files(__package__) / packaged).read_text(encoding="utf-8")
-    else:
-        source = str(path)
-        if not path.is_file():
-            raise FileNotFoundError(f"no such file with rows: {path}")
-        text = path.read_text(encoding="utf-8")
-    try:
-        entries = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{source} is not JSON: {error}") from error
-    if not isinstance(entries, list) or not entries:
-        raise ValueError(f"{source}: expected a list of rows, got {type(entries).__name__}")
-    found = [(f"{source}, row {number}", entry) for number, entry in enumerate(entries, start=1)]
-    for place, entry in found:
-        if not isinstance(entry, dict):
-            raise ValueError(f"{place}: expected an object, got {type(entry).__name__}")
-    return found
-
-
-def check_fields(
-    entry: dict[str, Any], place: str, known: Sequence[str], required: Sequence[str]
-) -> None:
-    """Raise ValueError if a row has an unknown field or lacks a required one."""
-    for name in entry:
-        if name not in known:
-            raise unknown_name(f"field of {place}:", name, known)
-    for name in required:
-        if name not in entry:
-            raise ValueError(f"{place}: the field {name!r} is missing")
-
-
-def check_name_is_free(row: Named, others: Sequence[Named], place: str) -> None:
-    """Raise ValueError if one of the other rows has the same name and the same group."""
-    for number, other in enumerate(others, start=1):
-        if (other.name, other.group) == (row.name, row.group):
-            raise ValueError(
-                f"{place}: {row.name!r} with {row.group} is row {number} too; "
-                "give one of them another name"
-            )
 
 
 def group_rows(rows: Sequence[AnyRow]) -> list[list[AnyRow]]:
@@ -209,7 +227,7 @@ def with_batch(rows: Sequence[Row], batch: int) -> list[Row]:
     """
     changed: list[Row] = []
     for row in dict.fromkeys(dataclasses.replace(row, batch=batch) for row in rows):
-        check_name_is_free(row, changed, f"batch size {batch}")
+        _check_name_is_free(row, changed, f"batch size {batch}")
         changed.append(row)
     return changed
 
@@ -217,14 +235,7 @@ def with_batch(rows: Sequence[Row], batch: int) -> list[Row]:
 def select_rows(
     rows: Sequence[AnyRow], names: Sequence[str] = (), sizes: Sequence[str] = ()
 ) -> list[AnyRow]:
-    """Rows with one of the names and one of the sizes, in their order.
-
-    Parameters
-    ----------
-    rows : sequence of Row or of NetworkRow
-        All rows.
-    names, sizes : sequence of str
-        What to keep, as in ``row.name`` and ``row.size``; everything if empty.
+    """Rows with one of the names and one of the sizes, in their order; no names mean all.
 
     Raises
     ------
@@ -232,12 +243,12 @@ def select_rows(
         If a name or a size is that of no row, or nothing is left.
     """
     for kind, wanted, known in (
-        ("block of the benchmark's rows", names, [row.name for row in rows]),
-        ("size of the benchmark's rows", sizes, [row.size for row in rows]),
+        ("block", names, dict.fromkeys(row.name for row in rows)),
+        ("size", sizes, dict.fromkeys(row.size for row in rows)),
     ):
         for value in wanted:
             if value not in known:
-                raise unknown_name(kind, value, dict.fromkeys(known))
+                raise unknown_name(f"{kind} of the benchmark's rows", value, known)
     kept = [
         row for row in rows if (not names or row.name in names) and (not sizes or row.size in sizes)
     ]
@@ -246,43 +257,80 @@ def select_rows(
     return kept
 
 
-def _parse(entry: dict[str, Any], place: str) -> Row:
-    check_fields(entry, place, _FIELDS, _REQUIRED)
-    values = {"name": entry["block"], "batch": 1, "options": {}, **entry}
-    for label in ("block", "name"):
-        value = values[label]
-        if not isinstance(value, str) or not value:
-            raise ValueError(f"{place}: {label} must be a name, got {value!r}")
-    for label in ("channels", "batch"):
-        value = values[label]
-        if not is_positive(value):
-            raise ValueError(f"{place}: {label} must be a positive integer, got {value!r}")
-    shape, options = values["shape"], values["options"]
-    if not isinstance(shape, list) or len(shape) not in (2, 3) or not all(map(is_positive, shape)):
-        raise ValueError(
-            f"{place}: shape must be positive integers [H, W] or [T, H, W], got {shape!r}"
-        )
-    if not isinstance(options, dict):
-        raise ValueError(f"{place}: options must be an object, got {options!r}")
-    if not isinstance(values.get("channels_last", False), bool):
-        raise ValueError(
-            f"{place}: channels_last must be true or false, got {values['channels_last']!r}"
-        )
-    return Row(**{**values, "shape": tuple(shape)})
+def _read_entries(path: Path | None, packaged: str) -> list[tuple[str, Any]]:
+    """Entries of a file with rows, each with a label for error messages: file and number."""
+    name = path or packaged
+    text = (path or importlib.resources.files(__package__) / packaged).read_text(encoding="utf-8")
+    try:
+        entries = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{name} is not JSON: {error}") from error
+    if not isinstance(entries, list) or not entries:
+        raise ValueError(f"{name}: expected a list of rows, got {type(entries).__name__}")
+    rows = [row for entry in entries for row in _of_each_block(entry)]
+    return [(f"{name}, row {number}", row) for number, row in enumerate(rows, start=1)]
 
 
-def is_positive(value: object) -> bool:
-    """Whether a value is an integer of at least 1."""
+def _of_each_block(entry: Any) -> list[Any]:
+    if isinstance(entry, dict) and isinstance(entry.get("block"), list) and entry["block"]:
+        return [{**entry, "block": block} for block in entry["block"]]
+    return [entry]
+
+
+def _check_name_is_free(row: AnyRow, others: Sequence[AnyRow], place: str) -> None:
+    for number, other in enumerate(others, start=1):
+        if (other.name, other.group) == (row.name, row.group):
+            raise ValueError(
+                f"{place}: {row.name!r} with {row.group} is row {number} too; "
+                "give one of them another name"
+            )
+
+
+def _checked(row_type: type[AnyRow], entry: Any, place: str) -> dict[str, Any]:
+    """Values for all fields that a row has or needs, of the right types."""
+    if not isinstance(entry, dict):
+        raise ValueError(f"{place}: expected an object, got {type(entry).__name__}")
+    known = {found.name: found for found in dataclasses.fields(row_type)}
+    for label in entry:
+        if label not in known:
+            raise unknown_name(f"field of {place}:", label, known)
+    for label, found in known.items():
+        expected, fits = _EXPECTED[label]
+        if label in entry:
+            if entry[label] is not found.default and not fits(entry[label]):
+                raise ValueError(f"{place}: {label} must be {expected}, got {entry[label]!r}")
+        elif label != "name" and found.default is MISSING and found.default_factory is MISSING:
+            raise ValueError(f"{place}: the field {label!r} is missing")
+    values = {"name": PLAIN if entry.get("block") is None else entry["block"], **entry}
+    return {label: tuple(v) if isinstance(v, list) else v for label, v in values.items()}
+
+
+def _is_name(value: Any) -> bool:
+    return isinstance(value, str) and bool(value)
+
+
+def _is_positive(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value >= 1
 
 
-def _try_on_meta(row: Row, place: str) -> None:
-    try:
-        with torch.device("meta"), torch.no_grad():
-            got = tuple(row.build().eval()(torch.empty(row.input_shape)).shape)
-    except (ValueError, TypeError) as error:
-        raise ValueError(f"{place} ({row.name}): {error}") from error
-    if got != row.input_shape:
-        raise ValueError(
-            f"{place} ({row.name}): expected an output of shape {row.input_shape}, got {got}"
-        )
+def _is_size(value: Any, *lengths: int) -> bool:
+    return isinstance(value, list) and len(value) in lengths and all(map(_is_positive, value))
+
+
+_EXPECTED: dict[str, tuple[str, Callable[[Any], bool]]] = {
+    "name": ("a name", _is_name),
+    "block": ("a name", _is_name),
+    "network": ("an object", lambda v: isinstance(v, dict)),
+    "options": ("an object", lambda v: isinstance(v, dict)),
+    "channels": ("a positive integer", _is_positive),
+    "batch": ("a positive integer", _is_positive),
+    "shape": ("positive integers [H, W] or [T, H, W]", lambda v: _is_size(v, 2, 3)),
+    "input_size": ("positive integers [H, W]", lambda v: _is_size(v, 2)),
+    "after": (
+        "a list of module names",
+        lambda v: isinstance(v, list) and all(isinstance(name, str) for name in v),
+    ),
+    "channels_last": ("true or false", lambda v: isinstance(v, bool)),
+    "training": ("true or false", lambda v: isinstance(v, bool)),
+    "precision": (f"one of {', '.join(PRECISIONS)}", lambda v: v in PRECISIONS),
+}

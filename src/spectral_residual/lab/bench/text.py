@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
-from .measure import COPY, Measurement
-from .network_rows import PLAIN
-from .ratios import Growth, PairRatio, growth, pair_ratios
-from .report import BenchReport
-from .rounds import Spread
-from .rows import group_rows
+from ...report.table import format_table
+from .measure import Spread
+from .report import BenchReport, Growth, Ratio, base_ratios, by_group, growth, pair_ratios
+from .rows import PLAIN
+from .steps import COPY
 
 MODE_TITLES = {
     "inference": "forward",
@@ -17,10 +16,8 @@ MODE_TITLES = {
     "step": "training step",
 }
 
-Cells = tuple[str, str, str]
-
-_NAME_WIDTH = len("global-context/srl-fft-3d")
-_COLUMNS = "  {:>19}  {:>6}  {:>6}"  # 19: a median and its quartiles, 0.123 (0.123-0.123)
+Cells = Mapping[tuple[str, str], tuple[str, ...]]
+"""Name of a row and mode to the numbers of both."""
 
 
 def to_text(report: BenchReport) -> str:
@@ -29,90 +26,68 @@ def to_text(report: BenchReport) -> str:
     if report.kind == "networks":
         base, meaning = (PLAIN, "that of the network without blocks")
     details = [report.device_name, f"torch {report.torch_version}", report.dtype]
-    lines = [
+    parts = [
         f"{', '.join(filter(None, details))}, {report.threads} thread(s), "
-        f"{report.rounds} rounds in {report.seconds:.0f} s",
-        f"ms: median (quartiles) of one call; x {base}: time by {meaning};",
-        "MiB: peak memory beyond input and parameters; ratios: median (quartiles) of the rounds'",
+        f"{report.rounds} rounds in {report.seconds:.0f} s\n"
+        f"ms: median (quartiles) of one call; x {base}: time by {meaning};\n"
+        "MiB: peak memory beyond input and parameters; ratios: median (quartiles) of the rounds'"
     ]
-    ratios = pair_ratios(report.rows, report.pairs)
-    for rows in group_rows([m.row for m in report.rows]):
-        group = rows[0].group
-        measured = [m for m in report.rows if m.row.group == group]
-        lines += ["", *_row_table(measured, base)]
-        lines += _ratio_lines([ratio for ratio in ratios if ratio.group == group])
-    found = growth(report.rows)
-    for inputs in dict.fromkeys((g.channels, g.batch, g.smaller, g.larger) for g in found):
-        here = [g for g in found if (g.channels, g.batch, g.smaller, g.larger) == inputs]
-        lines += ["", *_growth_table(here)]
-    return "\n".join(lines)
+    pairs = by_group(pair_ratios(report.rows, report.pairs))
+    for group, ratios in by_group(base_ratios(report.rows)).items():
+        title, cells = group, {}
+        for ratio in ratios:
+            m = ratio.above
+            ms, mebibytes = _spread(m.milliseconds), f"{m.peak_bytes / 2**20:.1f}"
+            if m.mode == COPY:
+                title += f": input {mebibytes} MiB, copy {ms} ms"
+            else:
+                cells[m.row.name, m.mode] = (ms, _digits(ratio.time.median), mebibytes)
+        table = _table(report.kind.removesuffix("s"), ("ms", f"x {base}", "MiB"), cells)
+        parts.append(f"{title}\n{table}")
+        if group in pairs:
+            parts.append(_ratio_table("ratio", {(r.label, r.above.mode): r for r in pairs[group]}))
+    grown: dict[str, dict[tuple[str, str], Ratio]] = {}
+    for ratio in growth(report.rows):
+        grown.setdefault(_growth_title(ratio), {})[ratio.small.name, ratio.below.mode] = ratio
+    for title, found in grown.items():
+        copy = found.pop((COPY, COPY), None)
+        title += "" if copy is None else f": copy {_spread(copy.time)}"
+        parts.append(f"{title}\n{_ratio_table('growth', found)}" if found else title)
+    return "\n\n".join(parts)
 
 
-def _row_table(measured: Sequence[Measurement], base: str) -> list[str]:
-    """Lines for the rows of one input, the base first; modes side by side."""
-    first, *others = measured
-    title = first.row.group
-    if first.mode == COPY:
-        title += f": input {_mebibytes(first.peak_bytes)} MiB, "
-        title += f"copy {_spread(first.milliseconds)} ms"
-    else:
-        others = [first, *others]
-    cells: dict[str, list[Cells]] = {}
-    for m in others:
-        numbers = (_spread(m.milliseconds), _digits(m.ratio.median), _mebibytes(m.peak_bytes))
-        cells.setdefault(m.row.name, []).append(numbers)
-    modes = dict.fromkeys(m.mode for m in others)
-    return [title, _mode_line(list(modes)), *_lines("", ("ms", f"x {base}", "MiB"), cells)]
-
-
-def _ratio_lines(ratios: Sequence[PairRatio]) -> list[str]:
-    """Lines for the ratios of one input, modes side by side as in its table."""
-    cells: dict[str, list[Cells]] = {}
-    for ratio in ratios:
-        numbers = (_spread(ratio.time), "", _digits(ratio.memory))
-        cells.setdefault(f"{ratio.numerator}/{ratio.denominator}", []).append(numbers)
-    return _lines("ratio", ("time", "", "memory"), cells)
-
-
-def _growth_table(found: Sequence[Growth]) -> list[str]:
-    """Lines for the growth from one size to another, modes side by side."""
-    first = found[0]
-    title = (
-        f"growth from {first.smaller} to {first.larger}, 4 times the positions, "
-        f"{first.channels} channels, batch {first.batch}"
+def _growth_title(growth: Growth) -> str:
+    smaller, larger = (
+        f"{row.size} channels last" if row.channels_last else row.size
+        for row in (growth.small, growth.large)
     )
-    cells: dict[str, list[Cells]] = {}
-    modes: dict[str, None] = {}
-    for g in found:
-        if g.mode == COPY:
-            title += f": copy {_spread(g.time)}"
-        else:
-            modes[g.mode] = None
-            cells.setdefault(g.name, []).append((_spread(g.time), "", _digits(g.memory)))
-    return [title, _mode_line(list(modes)), *_lines("", ("time", "", "memory"), cells)]
+    return (
+        f"growth from {smaller} to {larger}, 4 times the positions, "
+        f"{growth.small.channels} channels, batch {growth.small.batch}"
+    )
 
 
-def _mode_line(modes: Sequence[str]) -> str:
-    return " " * _NAME_WIDTH + "".join(f"  {MODE_TITLES[mode]:>35}" for mode in modes)
+def _ratio_table(title: str, ratios: dict[tuple[str, str], Ratio]) -> str:
+    cells: Cells = {key: (_spread(r.time), _digits(r.memory)) for key, r in ratios.items()}
+    return _table(title, ("time", "memory"), cells)
 
 
-def _lines(title: str, heads: Cells, cells: dict[str, list[Cells]]) -> list[str]:
-    """A line of heads, and one for every name with three cells for every mode."""
-    if not cells:
-        return []
-    number = len(next(iter(cells.values())))
-    lines = [f"{title:{_NAME_WIDTH}}" + _COLUMNS.format(*heads) * number]
-    for name, row in cells.items():
-        lines.append(f"{name:{_NAME_WIDTH}}" + "".join(_COLUMNS.format(*cell) for cell in row))
-    return lines
+def _table(title: str, columns: Sequence[str], cells: Cells) -> str:
+    """A line for every name, with these columns for every mode, the modes side by side."""
+    modes = dict.fromkeys(mode for _, mode in cells)
+    header = [title]
+    for mode in modes:
+        header += [f"{MODE_TITLES[mode]} {columns[0]}", *columns[1:]]
+    blank = ("",) * len(columns)
+    rows = [
+        [name, *(cell for mode in modes for cell in cells.get((name, mode), blank))]
+        for name in dict.fromkeys(name for name, _ in cells)
+    ]
+    return format_table(header, rows)
 
 
 def _spread(spread: Spread) -> str:
     return f"{_digits(spread.median)} ({_digits(spread.q1)}-{_digits(spread.q3)})"
-
-
-def _mebibytes(size: float) -> str:
-    return f"{size / 2**20:.1f}"
 
 
 def _digits(value: float) -> str:

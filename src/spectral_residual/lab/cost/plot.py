@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from matplotlib.axes import Axes
@@ -30,47 +29,24 @@ FORMULAS: dict[str, tuple[str, Callable[[int, int, int], float]]] = {
 
 _SCALES = (0.25, 0.5, 1.0, 1.5, 2.0)
 _SMALLEST = 8
-_CURVES = tuple(zip(COLOURS, MARKERS, strict=True))
 
 
-@dataclass(frozen=True)
-class Growth:
+class Growth(NamedTuple):
     """Operations of one block, or of several with the same, at several map sizes.
 
-    Attributes
-    ----------
-    blocks : tuple of str
-        Names of the blocks.
-    sizes : tuple of (int, int)
-        Map sizes (H, W).
-    total : tuple of float
-        Operations of the whole block at each size.
-    products : tuple of float
-        Those of its transforms or matrix products alone, without layers: what table 1 is about.
+    ``products`` are those of transforms and matrix products alone, without layers: what table 1
+    is about; ``total`` those of the whole block.
     """
 
     blocks: tuple[str, ...]
-    sizes: tuple[Size, ...]
     total: tuple[float, ...]
     products: tuple[float, ...]
 
 
 def measure_growth(channels: int, sizes: Sequence[Size], accounting: str = "paper") -> list[Growth]:
-    """Count the operations of all blocks at several map sizes.
+    """Count the operations of all blocks at map sizes (H, W); those with equal ones are together.
 
-    Parameters
-    ----------
-    channels : int
-        Channels C of the maps.
-    sizes : sequence of (int, int)
-        Map sizes (H, W).
-    accounting : str
-        See `spectral_residual.cost`.
-
-    Returns
-    -------
-    list of Growth
-        Blocks with equal numbers are one entry.
+    `accounting` is as for `measure_cost`.
     """
     names: dict[tuple[tuple[float, ...], tuple[float, ...]], list[str]] = {}
     for name in BLOCKS:
@@ -78,14 +54,10 @@ def measure_growth(channels: int, sizes: Sequence[Size], accounting: str = "pape
         for size in sizes:
             with torch.device("meta"):
                 block: Any = create_block(name, channels, size)
-            cost = measure_cost(block, (channels, *size), accounting)
-            total.append(cost.operations)
+            total.append(measure_cost(block, (channels, *size), accounting).operations)
             products.append(block.extra_operations((1, channels, *size)))
         names.setdefault((tuple(total), tuple(products)), []).append(name)
-    return [
-        Growth(tuple(group), tuple(sizes), total, products)
-        for (total, products), group in names.items()
-    ]
+    return [Growth(tuple(group), *counted) for counted, group in names.items()]
 
 
 def draw_growth(channels: int, size: Size, accounting: str, path: Path) -> None:
@@ -98,7 +70,7 @@ def draw_growth(channels: int, size: Size, accounting: str, path: Path) -> None:
     size : (int, int)
         Map size (H, W) that is scaled.
     accounting : str
-        See `spectral_residual.cost`.
+        As for `measure_cost`.
     path : Path
         Picture; its suffix gives the format.
 
@@ -106,8 +78,6 @@ def draw_growth(channels: int, size: Size, accounting: str, path: Path) -> None:
     ------
     ValueError
         If the suffix is not that of a picture, or height or width are below 8.
-    OSError
-        If the file cannot be written.
     """
     height, width = size
     if min(size) < _SMALLEST:
@@ -115,14 +85,20 @@ def draw_growth(channels: int, size: Size, accounting: str, path: Path) -> None:
             f"a plot from a quarter to twice the size needs maps of at least "
             f"{_SMALLEST}x{_SMALLEST}, got {height}x{width} (H x W)"
         )
-    scaled = [(max(1, round(s * height)), max(1, round(s * width))) for s in _SCALES]
-    growths = measure_growth(channels, scaled, accounting)
+    sizes = [(max(1, round(s * height)), max(1, round(s * width))) for s in _SCALES]
     figure = Figure(figsize=(13, 6), layout="constrained")
     left, right = figure.subplots(1, 2)
-    for axes, what in ((left, "products"), (right, "total")):
-        for i, growth in enumerate(growths):
-            _draw_curve(axes, growth, getattr(growth, what), channels, *_CURVES[i % len(_CURVES)])
-        _finish(axes, scaled)
+    for i, growth in enumerate(measure_growth(channels, sizes, accounting)):
+        style = {"color": COLOURS[i % len(COLOURS)], "marker": MARKERS[i % len(MARKERS)]}
+        _draw_curve(left, growth.blocks, growth.products, channels, sizes, style)
+        _draw_curve(right, growth.blocks, growth.total, channels, sizes, style)
+    for axes in (left, right):
+        axes.set_xscale("log")
+        axes.set_yscale("log")
+        axes.set_xticks([h * w for h, w in sizes], [f"{h}x{w}" for h, w in sizes])
+        axes.xaxis.set_minor_locator(NullLocator())
+        axes.set_xlabel("map size H x W (log scale of positions)")
+        axes.grid(visible=True, which="major", alpha=0.25)
     left.set_title("Transforms and matrix products alone")
     right.set_title("Whole block, with its convolutions")
     left.set_ylabel(f"operations, {accounting} accounting (log scale)")
@@ -130,39 +106,27 @@ def draw_growth(channels: int, size: Size, accounting: str, path: Path) -> None:
         f"Blocks for {channels} channels: counted (markers), and table 1's formula "
         f"scaled to the first point (dashed)"
     )
-    figure.legend(*left.get_legend_handles_labels(), loc="outside lower center", ncols=4,
-                  frameon=False)  # fmt: skip
+    handles, labels = left.get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=4, frameon=False)
     save_figure(path, figure)
 
 
 def _draw_curve(
     axes: Axes,
-    growth: Growth,
+    blocks: Sequence[str],
     operations: Sequence[float],
     channels: int,
-    colour: str,
-    marker: str,
+    sizes: Sequence[Size],
+    style: dict[str, Any],
 ) -> None:
-    positions = [height * width for height, width in growth.sizes]
-    named = next((name for name in growth.blocks if name in FORMULAS), None)
-    label = ", ".join(growth.blocks)
-    if named is None:
-        label += ":  not in table 1"
-        style: dict[str, Any] = {"linestyle": ":", "markersize": 4}
+    positions = [height * width for height, width in sizes]
+    words, formula = next((FORMULAS[b] for b in blocks if b in FORMULAS), ("not in table 1", None))
+    label = f"{', '.join(blocks)}:  {words}"
+    if formula is None:
+        style = {**style, "linestyle": ":", "markersize": 4}
     else:
-        style = {"linestyle": "-", "markersize": 7}
-        words, formula = FORMULAS[named]
-        label += f":  {words}"
-        values = [formula(channels, *size) for size in growth.sizes]
+        style = {**style, "linestyle": "-", "markersize": 7}
+        values = [formula(channels, *size) for size in sizes]
         scaled = [value * operations[0] / values[0] for value in values]
-        axes.plot(positions, scaled, "--", color=colour, linewidth=2.5, alpha=0.45)
-    axes.plot(positions, operations, color=colour, marker=marker, linewidth=1, label=label, **style)
-
-
-def _finish(axes: Axes, sizes: Sequence[Size]) -> None:
-    axes.set_xscale("log")
-    axes.set_yscale("log")
-    axes.set_xticks([h * w for h, w in sizes], [f"{h}x{w}" for h, w in sizes])
-    axes.xaxis.set_minor_locator(NullLocator())
-    axes.set_xlabel("map size H x W (log scale of positions)")
-    axes.grid(visible=True, which="major", alpha=0.25)
+        axes.plot(positions, scaled, "--", color=style["color"], linewidth=2.5, alpha=0.45)
+    axes.plot(positions, operations, linewidth=1, label=label, **style)

@@ -1,127 +1,121 @@
 """``srl tables``: the cost columns of the paper's tables 2, 3 and 8, recomputed.
 
-Every number is counted in real networks, run on the meta device: SimpleBaseline and, for table 8,
-C2D, without and with blocks.
+Chi et al., "Fast Non-Local Neural Networks with Spectral Residual Learning", ACM MM 2019. Every
+number is counted in real networks, run on the meta device: SimpleBaseline and, for table 8, C2D,
+without and with blocks.
 """
 
 from __future__ import annotations
 
+import importlib.resources
 import json
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
-
-import torch
 
 from ...cost import measure_cost
-from ...pose.network import PoseNetwork
-from ...video.network import VideoNetwork
-from .tables_data import REMARKS, PrintedCell, printed_cells
+from ...report.table import format_table
+from .command import create_network
 
 PRINTED_DIGITS = 0.01
 """The tables print two decimals."""
 
-_VIDEO_OPTIONS: dict[str, dict[str, Any]] = {"non-local": {"subsample": True}}
+_CAPTIONS = {
+    2: "Table 2: SimpleBaseline, with SRL blocks after the three deconvolutions "
+    "(parameters in millions)",
+    3: "Table 3: what three blocks add to SimpleBaseline with ResNet-50 (parameters in millions)",
+    8: "Table 8: what four blocks add to C2D with ResNet-18 (parameters in units of 1024, "
+    "batch normalisations at 2 operations per element)",
+}
 
 
 @dataclass(frozen=True)
-class Cell:
-    """A printed cell beside the recomputed one.
+class PrintedCell:
+    """One number that the paper prints.
 
     Attributes
     ----------
-    printed : PrintedCell
-        What the paper prints, and where.
-    ours : float
-        The same quantity in the same unit, not rounded.
+    table : int
+        2, 3 or 8.
+    backbone : str
+        Trunk of the network; printed in a column of its own in table 2 only.
+    input : str
+        ``"256x192"`` (H x W), or ``"8x224x224"`` (T x H x W) for table 8.
+    block : str
+        ``"base"``, or a name for `create_block`.
+    column : str
+        ``"gflops"``, or ``"params"``: millions in tables 2 and 3, units of 1024 in table 8. Those
+        of tables 3 and 8 are what the blocks add.
+    value : float
+        As printed.
     remark : str
-        Why they differ; empty where they agree.
+        Why a count differs; empty where it agrees.
     """
 
-    printed: PrintedCell
-    ours: float
+    table: int
+    backbone: str
+    input: str
+    block: str
+    column: str
+    value: float
     remark: str
+
+    @property
+    def ours(self) -> float:
+        """The same quantity in the same unit, recomputed and not rounded."""
+        of_network = _counts(self.table, self.backbone, self.input, self.block)
+        of_base = _counts(self.table, self.backbone, self.input, "base")
+        column = ("gflops", "params").index(self.column)
+        count = of_network[column] - (0 if self.table == 2 else of_base[column])
+        return count / (2**30, 1024 if self.table == 8 else 1e6)[column]
 
     @property
     def difference(self) -> float:
         """Ours less the printed one."""
-        return self.ours - self.printed.value
+        return self.ours - self.value
 
     def as_json(self) -> dict[str, object]:
         """Fields of ``srl tables --json``; ``ours`` is rounded to four decimals."""
-        cell = self.printed
-        fields: dict[str, object] = {"table": cell.table, "input": cell.input}
-        if cell.table == 2:
-            fields["backbone"] = cell.backbone
-        return fields | {
-            "block": cell.block,
-            "column": cell.column,
-            "paper": cell.value,
+        return {
+            "table": self.table,
+            "input": self.input,
+            **({"backbone": self.backbone} if self.table == 2 else {}),
+            "block": self.block,
+            "column": self.column,
+            "paper": self.value,
             "ours": round(self.ours, 4),
         }
 
 
-def recompute_tables() -> list[Cell]:
-    """Recompute every cell that the paper prints.
+def printed_cells() -> list[PrintedCell]:
+    """All printed cells, in the order of the paper: tables 2, 3 and 8.
 
-    Returns
-    -------
-    list of Cell
-        In the order of the paper: tables 2, 3 and 8.
+    A number that is printed once for all input sizes is given for each of them.
     """
-    return [_recompute(printed) for printed in printed_cells()]
-
-
-def _recompute(printed: PrintedCell) -> Cell:
-    units = {"gflops": 2.0**30, "params": 1024.0 if printed.table == 8 else 1e6}
-    column = ("gflops", "params").index(printed.column)
-    count = _COUNTS[printed.table](printed)[column]
-    key = (printed.table, printed.input, printed.block, printed.column, printed.backbone)
-    return Cell(printed, count / units[printed.column], REMARKS.get(key, ""))
-
-
-def _count_network(cell: PrintedCell) -> tuple[float, int]:
-    return _pose_cost(cell.backbone, cell.input, cell.block)
-
-
-def _count_added(cell: PrintedCell) -> tuple[float, int]:
-    network_cost = _video_cost if cell.table == 8 else _pose_cost
-    operations, parameters = network_cost(cell.backbone, cell.input, cell.block)
-    base_operations, base_parameters = network_cost(cell.backbone, cell.input, "base")
-    return operations - base_operations, parameters - base_parameters
-
-
-_COUNTS: dict[int, Callable[[PrintedCell], tuple[float, int]]] = {
-    2: _count_network,
-    3: _count_added,
-    8: _count_added,
-}
+    text = (importlib.resources.files(__package__) / "printed.json").read_text(encoding="utf-8")
+    cells = []
+    for row in json.loads(text):
+        network = {name: row[name] for name in ("table", "backbone", "input", "block")}
+        for column in ("gflops", "params"):
+            remark = row.get("remarks", {}).get(column, "")
+            cells.append(PrintedCell(**network, column=column, value=row[column], remark=remark))
+    return cells
 
 
 @cache
-def _pose_cost(backbone: str, size: str, block: str) -> tuple[float, int]:
-    """Operations and parameters of SimpleBaseline, with a block after every deconvolution."""
-    height, width = map(int, size.split("x"))
-    with torch.device("meta"):
-        network = PoseNetwork(backbone, block=None if block == "base" else block)
-        model = network.build(17, (height, width))
-    cost = measure_cost(model, (3, height, width), "paper")
-    return cost.operations, cost.parameters
+def _counts(table: int, backbone: str, size: str, block: str) -> tuple[float, int]:
+    """Operations and parameters of a network, without blocks or with them where the paper does.
 
-
-@cache
-def _video_cost(backbone: str, size: str, block: str) -> tuple[float, int]:
-    """Operations and parameters of C2D, with a block after each residual block of res3 and res4."""
-    frames, height, width = map(int, size.split("x"))
-    with torch.device("meta"):
-        network = VideoNetwork(
-            backbone,
-            block=None if block == "base" else block,
-            block_options=dict(_VIDEO_OPTIONS.get(block, {})),
-        )
-        model = network.build(400, frames, (height, width))
-    cost = measure_cost(model, (3, frames, height, width), "paper+bn")
+    SimpleBaseline has them after every deconvolution, C2D after each residual block of res3 and
+    res4.
+    """
+    shape = (3, *map(int, size.split("x")))
+    network = create_network(
+        f"{'c2d' if table == 8 else 'simple_baseline'}_{backbone}",
+        shape,
+        block=None if block == "base" else block,
+        options={"subsample": True} if (table, block) == (8, "non-local") else None,
+    )
+    cost = measure_cost(network, shape, "paper+bn" if table == 8 else "paper")
     return cost.operations, cost.parameters
 
 
@@ -136,48 +130,28 @@ def tables(*, json_: bool = False) -> int:
     json_ : bool
         Print a list of cells as JSON.
     """
-    cells = recompute_tables()
+    cells = printed_cells()
+    off = [cell for cell in cells if abs(cell.difference) > PRINTED_DIGITS]
     if json_:
         print(json.dumps([cell.as_json() for cell in cells], indent=1))
     else:
         _print_cells(cells)
-    return int(any(_is_off(cell) and not cell.remark for cell in cells))
+        within = f"{len(cells) - len(off)} of {len(cells)} cells are within {PRINTED_DIGITS}"
+        print(f"\n{within} of the printed value.")
+        print("GFLOPs are multiply-accumulates / 2^30 by the paper's accounting.")
+    return int(any(not cell.remark for cell in off))
 
 
-def _is_off(cell: Cell) -> bool:
-    return abs(cell.difference) > PRINTED_DIGITS
-
-
-_CAPTIONS = {
-    2: "Table 2: SimpleBaseline, with SRL blocks after the three deconvolutions "
-    "(parameters in millions)",
-    3: "Table 3: what three blocks add to SimpleBaseline with ResNet-50 (parameters in millions)",
-    8: "Table 8: what four blocks add to C2D with ResNet-18 (parameters in units of 1024, "
-    "batch normalisations at 2 operations per element)",
-}
-
-
-def _print_cells(cells: list[Cell]) -> None:
-    remarks: list[str] = []
+def _print_cells(cells: list[PrintedCell]) -> None:
+    remarks = [cell.remark for cell in cells if cell.remark]
+    header = ("backbone", "input", "block", "column", "paper", "ours", "difference", "remark")
     for table, caption in _CAPTIONS.items():
-        print(f"{caption}\n")
-        print(f"{'backbone':<10} {'input':<10} {'block':<10} {'column':<6} "
-              f"{'paper':>8} {'ours':>9} {'difference':>11}")  # fmt: skip
+        rows = []
         for cell in cells:
-            if cell.printed.table != table:
-                continue
-            note = ""
-            if cell.remark:
-                remarks.append(cell.remark)
-                note = f"  [{len(remarks)}]"
-            row = cell.printed
-            print(
-                f"{row.backbone:<10} {row.input:<10} {row.block:<10} {row.column:<6} "
-                f"{row.value:>8.2f} {cell.ours:>9.4f} {cell.difference:>+11.4f}{note}"
-            )
-        print()
-    for number, remark in enumerate(remarks, 1):
-        print(f"[{number}] {remark}")
-    within = sum(not _is_off(cell) for cell in cells)
-    print(f"\n{within} of {len(cells)} cells are within {PRINTED_DIGITS} of the printed value.")
-    print("GFLOPs are multiply-accumulates / 2^30 by the paper's accounting.")
+            if cell.table == table:
+                number = f"[{remarks.index(cell.remark) + 1}]" if cell.remark else ""
+                names = (cell.backbone, cell.input, cell.block, cell.column)
+                values = (f"{cell.value:.2f}", f"{cell.ours:.4f}", f"{cell.difference:+.4f}")
+                rows.append([*names, *values, number])
+        print(f"{caption}\n\n{format_table(header, rows)}\n")
+    print("\n".join(f"[{number}] {remark}" for number, remark in enumerate(remarks, 1)))

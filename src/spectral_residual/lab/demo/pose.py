@@ -25,7 +25,7 @@ from ...pose.skeleton import COCO
 from ...pose.task import PoseTask
 from ...report.figures import contact_sheet
 from ...report.page import Picture
-from ..generated import generate_dataset
+from ..generated import PeopleOptions, generate_dataset
 from ..viz.filters import filter_figure
 from ..viz.pictures import DRAWN_SCORE, annotated, draw_crops
 from .common import compared, fast_precision, train
@@ -89,15 +89,10 @@ def pose(options: PoseDemo) -> int:
     """
     blocks = compared("SimpleBaseline", options.blocks, BLOCKS, "block")
     folder = options.output / "data"
-    print(
-        generate_dataset(
-            folder,
-            train_images=options.train_images,
-            val_images=options.val_images,
-            seed=options.seed,
-            upright=True,
-        )
+    people = PeopleOptions(
+        options.train_images, options.val_images, seed=options.seed, upright=True
     )
+    print(generate_dataset(folder, people))
     trained = {name: _train(name, block, folder, options) for name, block in blocks.items()}
     tasks = {name: task for name, (task, _) in trained.items()}
     times = _inference_milliseconds([task.network for task in tasks.values()])

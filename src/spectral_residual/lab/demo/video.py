@@ -22,7 +22,7 @@ from ...video.predict import write_predictions
 from ...video.results import read_scores
 from ...video.sampling import Clip, Views
 from ...video.task import VideoEvaluation, VideoTask
-from ..generated import ACTION_PAIRS, generate_action_videos
+from ..generated import ACTION_PAIRS, VideoOptions, generate_action_videos
 from .common import compared, train
 
 INPUT_SIZE = (64, 64)
@@ -91,16 +91,8 @@ def video(options: VideoDemo) -> int:
     """
     blocks = compared("C2D", options.blocks, VIDEO_BLOCKS, "block for videos")
     folder = options.output / "data"
-    print(
-        generate_action_videos(
-            folder,
-            train_videos=options.train_videos,
-            val_videos=options.val_videos,
-            image_size=(80, 80),
-            seed=options.seed,
-            workers=1,
-        )
-    )
+    videos = VideoOptions(options.train_videos, options.val_videos, seed=options.seed)
+    print(generate_action_videos(folder, videos, workers=1))
     runs = [_run(name, block, folder, options) for name, block in blocks.items()]
     text = json.dumps([asdict(run) for run in runs], indent=1)
     (options.output / "results.json").write_text(text + "\n")

@@ -7,9 +7,9 @@ the two apart. Holds, easing and camera follow laws that are the same forwards a
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from itertools import chain
+from typing import Any
 
 import cv2
 import numpy as np
@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 
 from ...errors import unknown_name
 from .body import FloatArray, Limb, Look, Person, Pose, build_skeleton
-from .clutter import sample_background, sample_object, wear
 from .render import Image, render_scene
+from .samples import sample_background, sample_object, wear
 from .sampling import sample_body, sample_look
 
 ACTION_PAIRS: tuple[tuple[str, str], ...] = (
@@ -46,9 +46,10 @@ _MARGIN = 4
 _BACKGROUND_CONTRAST = 0.55
 _CLOTHES_CONTRAST = 120  # sum over R, G, B of the differences to the background's mean
 
+_Angles = tuple[float, float, float, float, float]  # means, in the order of `Limb`
 _ANGLE_SPREAD = 5.0
-_HANGING = (5, 9, 10, 14, 5)
-_STANDING = (2, 5, -8, 5, 0)
+_HANGING: _Angles = (5, 9, 10, 14, 5)
+_STANDING: _Angles = (2, 5, -8, 5, 0)
 
 
 @dataclass(frozen=True)
@@ -62,9 +63,9 @@ class Action:
     camera : ndarray, (T, 2), float64
         (x, y) by which the background of each frame is shifted, in pixels.
     background : ndarray, (H + 2 M, W + 2 M, 3), uint8
-        RGB picture of what lies behind, with a margin M for the shift.
+        RGB picture of what lies behind, with a margin M, not below the largest shift.
     margin : int
-        M, not below the largest shift.
+        M.
     light : tuple of float
         Direction (x, y) in the image from which the light comes.
     wear_seed : int
@@ -78,36 +79,16 @@ class Action:
     light: tuple[float, float]
     wear_seed: int
 
-    def reversed(self) -> Action:
-        """Return the action with its frames in reverse order."""
-        return replace(self, people=self.people[::-1], camera=self.camera[::-1])
-
 
 def ease(
     frames: int, holds: tuple[float, float] = (0.0, 0.0), powers: tuple[float, float] = (1.0, 1.0)
 ) -> FloatArray:
     """Course of a movement from 0 to 1: u^a / (u^a + (1 - u)^b) between two holds.
 
-    Swapping the holds and swapping the powers reverses it: the course c becomes 1 - c[::-1].
-
-    Parameters
-    ----------
-    frames : int
-        T, 2 or more.
-    holds : tuple of float
-        Shares of the time to wait before and after, from 0 to below 0.5.
-    powers : tuple of float
-        a and b, above 0: 1 starts and ends at full speed, more does so gently.
-
-    Returns
-    -------
-    ndarray, (T,), float64
-        Does not fall; the first is 0, the last 1.
-
-    Raises
-    ------
-    ValueError
-        If there are fewer than 2 frames.
+    Returns (T,) from 0 to 1 that does not fall. Swapping the holds and swapping the powers reverses
+    it: the course c becomes 1 - c[::-1]. The holds are the shares of the time to wait before and
+    after, from 0 to below 0.5, the powers a and b above 0: 1 starts and ends at full speed, more
+    does so gently. Fewer than 2 frames raise ValueError.
     """
     if frames < 2:
         raise ValueError(f"frames must be 2 or more, got {frames}")
@@ -118,105 +99,62 @@ def ease(
 
 
 def sample_course(rng: np.random.Generator, frames: int) -> FloatArray:
-    """Draw the course of a movement from 0 to 1; its law is the same forwards and backwards.
-
-    Parameters
-    ----------
-    rng : numpy.random.Generator
-        Source of randomness.
-    frames : int
-        T, 2 or more.
-
-    Returns
-    -------
-    ndarray, (T,), float64
-        See `ease`; up to 15 % of the time are spent waiting before and after.
-    """
+    """Draw a course (T,), see `ease`; its law is the same forwards and backwards."""
     before, after = rng.uniform(0, _LONGEST_HOLD, 2).tolist()
     start, end = rng.uniform(*_EASING, 2).tolist()
     return ease(frames, (before, after), (start, end))
 
 
 def blend_poses(first: Pose, second: Pose, share: float) -> Pose:
-    """Interpolate every angle between two poses.
-
-    Parameters
-    ----------
-    first, second : Pose
-        The poses.
-    share : float
-        0 gives the first, 1 the second.
-
-    Returns
-    -------
-    Pose
-        Between the two.
-    """
+    """Interpolate every angle between two poses; share 0 gives the first, 1 the second."""
 
     def between(a: float, b: float) -> float:
         return (1 - share) * a + share * b
 
-    angles: dict[str, float | Limb] = {}
-    for item in fields(Pose):
-        a, b = getattr(first, item.name), getattr(second, item.name)
-        if isinstance(a, Limb):
-            names = [limb_item.name for limb_item in fields(Limb)]
-            angles[item.name] = Limb(*(between(getattr(a, n), getattr(b, n)) for n in names))
-        else:
-            angles[item.name] = between(a, b)
-    return Pose(**angles)  # type: ignore[arg-type]
+    pairs = zip(first[:4], second[:4], strict=True)
+    limbs: list[Any] = [Limb(*map(between, *pair)) for pair in pairs]
+    return Pose(*limbs, *map(between, first[4:], second[4:]))
 
 
-def _limb(rng: np.random.Generator, angles: tuple[float, ...]) -> Limb:
-    """Draw a limb around the mean angles flexion, abduction, rotation, bend, tip."""
+def _limb(rng: np.random.Generator, angles: _Angles) -> Limb:
     drawn = np.array(angles) + rng.normal(0, _ANGLE_SPREAD, 5)
     drawn[3] = abs(drawn[3])
     return Limb(*drawn.tolist())
 
 
-def _pair(rng: np.random.Generator, angles: tuple[float, ...]) -> tuple[Limb, Limb]:
-    return _limb(rng, angles), _limb(rng, angles)
-
-
 def _standing(rng: np.random.Generator) -> Pose:
     trunk = rng.normal((3, 0, 0), 3).tolist()
     head = rng.normal((2, 0, 0), (5, 4, 10)).tolist()
-    return Pose(*_pair(rng, _HANGING), *_pair(rng, _STANDING), *trunk, *head)
+    limbs: list[Any] = [_limb(rng, angles) for angles in (_HANGING, _HANGING, _STANDING, _STANDING)]
+    return Pose(*limbs, *trunk, *head)
+
+
+def _moved(
+    rng: np.random.Generator, pose: Pose, arms: _Angles, legs: _Angles | None = None
+) -> Pose:
+    """The pose with other arms and, if given, other legs."""
+    pose = pose._replace(left_arm=_limb(rng, arms), right_arm=_limb(rng, arms))
+    if legs is None:
+        return pose
+    return pose._replace(left_leg=_limb(rng, legs), right_leg=_limb(rng, legs))
 
 
 def _sitting(rng: np.random.Generator) -> tuple[Pose, Pose]:
     standing = _standing(rng)
-    arms = _pair(rng, (35, 5, 25, 40, 5))
-    legs = _pair(rng, (92, 12, 0, 92, 0))
-    return standing, replace(
-        standing,
-        left_arm=arms[0],
-        right_arm=arms[1],
-        left_leg=legs[0],
-        right_leg=legs[1],
-        spine_bend=standing.spine_bend + float(rng.normal(8, 4)),
-    )
+    end = _moved(rng, standing, (35, 5, 25, 40, 5), (92, 12, 0, 92, 0))
+    return standing, end._replace(spine_bend=standing.spine_bend + float(rng.normal(8, 4)))
 
 
 def _arms_up(rng: np.random.Generator) -> tuple[Pose, Pose]:
     standing = _standing(rng)
-    arms = _pair(rng, (10, 160, 0, 12, 5))
-    return standing, replace(standing, left_arm=arms[0], right_arm=arms[1])
+    return standing, _moved(rng, standing, (10, 160, 0, 12, 5))
 
 
 def _bent_down(rng: np.random.Generator) -> tuple[Pose, Pose]:
     standing = _standing(rng)
-    arms = _pair(rng, (88, 4, 0, 12, 5))
-    legs = _pair(rng, (16, 6, -8, 8, 0))
-    return standing, replace(
-        standing,
-        left_arm=arms[0],
-        right_arm=arms[1],
-        left_leg=legs[0],
-        right_leg=legs[1],
-        spine_bend=float(rng.normal(95, 7)),
-        head_nod=float(rng.normal(5, 6)),
-    )
+    end = _moved(rng, standing, (88, 4, 0, 12, 5), (16, 6, -8, 8, 0))
+    bend, nod = rng.normal((95, 5), (7, 6)).tolist()
+    return standing, end._replace(spine_bend=bend, head_nod=nod)
 
 
 def _waving(rng: np.random.Generator) -> tuple[Pose, Pose]:
@@ -225,19 +163,14 @@ def _waving(rng: np.random.Generator) -> tuple[Pose, Pose]:
     towards_right, towards_left = rng.uniform(12, 20, 2).tolist()
     out, across = _limb(rng, (8, 78, 0, 12, 5)), _limb(rng, (8, 212, -90, 30, 5))
     # Leaning to the person's right is leaning to the image's left.
-    start = replace(standing, spine_side=towards_left)
-    end = replace(standing, spine_side=-towards_right)
+    start = standing._replace(spine_side=towards_left)
+    end = standing._replace(spine_side=-towards_right)
     if rng.random() < 0.5:
-        return replace(start, right_arm=out), replace(end, right_arm=across)
-    return replace(start, left_arm=across), replace(end, left_arm=out)
+        return start._replace(right_arm=out), end._replace(right_arm=across)
+    return start._replace(left_arm=across), end._replace(left_arm=out)
 
 
-_POSES: tuple[Callable[[np.random.Generator], tuple[Pose, Pose]], ...] = (
-    _sitting,
-    _arms_up,
-    _bent_down,
-    _waving,
-)
+_POSES = (_sitting, _arms_up, _bent_down, _waving)
 """First and last pose of the first action of each of the `ACTION_PAIRS`."""
 
 
@@ -264,6 +197,26 @@ def _sample_clothes(rng: np.random.Generator, scenery: Image) -> Look:
             return look
 
 
+def _sample_actor(
+    rng: np.random.Generator, size: tuple[int, int], scenery: Image
+) -> tuple[FloatArray, Person]:
+    """Draw where the feet are, (2,) in pixels, and who stands there."""
+    height, width = size
+    stature = float(rng.uniform(*_STATURE) * min(size))
+    place = rng.uniform(-0.08, 0.08) * min(size), rng.uniform(-0.03, 0.03) * min(size)
+    feet = np.array([width / 2 + place[0], (height + 1.05 * stature) / 2 + place[1]])
+    person = Person(
+        (0.0, 0.0),
+        stature,
+        body=sample_body(rng),
+        look=_sample_clothes(rng, scenery),
+        yaw=float(rng.uniform(-_LARGEST_YAW, _LARGEST_YAW)),
+        pitch=float(rng.normal(7, 4)),
+        roll=float(rng.normal(0, 3)),
+    )
+    return feet, person
+
+
 def sample_action(
     name: str,
     rng: np.random.Generator,
@@ -287,11 +240,6 @@ def sample_action(
     image_size : tuple of int
         (H, W) in pixels; the person stands 0.76 to 0.88 times the shorter side tall.
 
-    Returns
-    -------
-    Action
-        For `render_action`.
-
     Raises
     ------
     ValueError
@@ -300,30 +248,18 @@ def sample_action(
     if name not in ACTIONS:
         raise unknown_name("action", name, ACTIONS)
     pair, backwards = divmod(ACTIONS.index(name), 2)
-    height, width = image_size
     scale = min(image_size)
     first, last = _POSES[pair](rng)
     course = sample_course(rng, frames)
     camera = _sample_camera(rng, frames, _SWAY * scale)
 
     margin = _MARGIN + int(np.ceil(_SWAY * scale))
-    wide = (height + 2 * margin, width + 2 * margin)
+    wide = (image_size[0] + 2 * margin, image_size[1] + 2 * margin)
     scenery = _sample_scenery(rng, wide)
     light = (float(rng.uniform(-0.8, 0.8)), -0.8)
     objects = [sample_object(rng, wide) for _ in range(rng.integers(0, 4))]
 
-    stature = float(rng.uniform(*_STATURE) * scale)
-    place = rng.uniform(-0.08, 0.08) * scale, rng.uniform(-0.03, 0.03) * scale
-    feet = np.array([width / 2 + place[0], (height + 1.05 * stature) / 2 + place[1]])
-    standing = Person(
-        (0.0, 0.0),
-        stature,
-        body=sample_body(rng),
-        look=_sample_clothes(rng, scenery),
-        yaw=float(rng.uniform(-_LARGEST_YAW, _LARGEST_YAW)),
-        pitch=float(rng.normal(7, 4)),
-        roll=float(rng.normal(0, 3)),
-    )
+    feet, standing = _sample_actor(rng, image_size, scenery)
     people = []
     for share, shift in zip(course.tolist(), camera, strict=True):
         person = replace(standing, pose=blend_poses(first, last, share))
@@ -333,23 +269,13 @@ def sample_action(
 
     scenery = render_scene([], size=wide, background=scenery, behind=objects, light=light).image
     wear_seed = int(rng.integers(2**32))
-    action = Action(tuple(people), camera, scenery, margin, light, wear_seed)
-    return action.reversed() if backwards else action
+    order = -1 if backwards else 1
+    people, camera = people[::order], camera[::order]
+    return Action(tuple(people), camera, scenery, margin, light, wear_seed)
 
 
 def render_action(action: Action) -> NDArray[np.uint8]:
-    """Draw all frames, each by itself: the reversed action gives the same frames reversed.
-
-    Parameters
-    ----------
-    action : Action
-        What to draw.
-
-    Returns
-    -------
-    ndarray, (T, H, W, 3), uint8
-        RGB.
-    """
+    """Draw all frames, (T, H, W, 3), uint8, RGB; the reversed action gives them in reverse."""
     height, width = (side - 2 * action.margin for side in action.background.shape[:2])
     frames = np.empty((len(action.people), height, width, 3), np.uint8)
     for frame, person, shift in zip(frames, action.people, action.camera, strict=True):

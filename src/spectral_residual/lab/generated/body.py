@@ -8,7 +8,8 @@ right. The sides of the body have the same lengths; only the pose can tell them 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,30 +17,21 @@ from numpy.typing import NDArray
 FloatArray = NDArray[np.float64]
 Colour = tuple[int, int, int]
 
-# Camera axes of a person at yaw, pitch and roll 0: left is right, up is minus down, forward is
-# towards the camera.
+NOSE, EYE, EAR = (0, -12, 1.2), (24, 10, 0.95), (95, -5, 1.06)
+"""Azimuth to the own side and elevation in degrees, and distance in radii of the skull."""
+
+# At yaw, pitch and roll 0: left is right, up is minus down, forward is towards the camera.
 _FACING_CAMERA = np.diag([1.0, -1.0, -1.0])
 
 
-@dataclass(frozen=True)
-class Limb:
+class Limb(NamedTuple):
     """Angles of one arm or leg in degrees; all 0 is hanging straight down.
 
     Both sides use the same signs (outward and inward, not left and right), so that swapping the
-    two limbs of a pair mirrors the pose.
-
-    Parameters
-    ----------
-    flexion : float
-        Swing of the upper part forward.
-    abduction : float
-        Swing of the upper part outward; negative crosses the midline.
-    rotation : float
-        Inward turn about the upper part's own axis.
-    bend : float
-        Elbow (forearm forward) or knee (shin backward), 0 is straight.
-    tip : float
-        Wrist flexion, or toes pointing down.
+    two limbs of a pair mirrors the pose. The upper part swings forward by the flexion, outward by
+    the abduction (negative crosses the midline), and turns inward about its own axis by the
+    rotation. The bend is that of the elbow (forearm forward) or knee (shin backward), 0 is
+    straight; the tip is the flexion of the wrist, or toes pointing down.
     """
 
     flexion: float = 0.0
@@ -49,32 +41,17 @@ class Limb:
     tip: float = 0.0
 
 
-@dataclass(frozen=True)
-class Pose:
+class Pose(NamedTuple):
     """Joint angles of a whole person in degrees, independent of place, size and facing.
 
-    Parameters
-    ----------
-    left_arm, right_arm, left_leg, right_leg : Limb
-        Angles of the four limbs.
-    spine_bend : float
-        Chest leaning forward over the pelvis.
-    spine_side : float
-        Chest leaning to the person's right.
-    spine_turn : float
-        Chest turned to the person's left.
-    head_nod : float
-        Head bent forward.
-    head_tilt : float
-        Head leaning to the person's right.
-    head_turn : float
-        Head turned to the person's left.
+    Spine: the chest over the pelvis; head: over the chest. Bend and nod lean forward, side and
+    tilt to the person's right; turns are to the person's left.
     """
 
-    left_arm: Limb = field(default_factory=Limb)
-    right_arm: Limb = field(default_factory=Limb)
-    left_leg: Limb = field(default_factory=Limb)
-    right_leg: Limb = field(default_factory=Limb)
+    left_arm: Limb = Limb()
+    right_arm: Limb = Limb()
+    left_leg: Limb = Limb()
+    right_leg: Limb = Limb()
     spine_bend: float = 0.0
     spine_side: float = 0.0
     spine_turn: float = 0.0
@@ -82,39 +59,13 @@ class Pose:
     head_tilt: float = 0.0
     head_turn: float = 0.0
 
-    def mirrored(self) -> Pose:
-        """Return the pose seen in a mirror: sides swapped, sideways angles negated."""
-        return replace(
-            self,
-            left_arm=self.right_arm,
-            right_arm=self.left_arm,
-            left_leg=self.right_leg,
-            right_leg=self.left_leg,
-            spine_side=-self.spine_side,
-            spine_turn=-self.spine_turn,
-            head_tilt=-self.head_tilt,
-            head_turn=-self.head_turn,
-        )
 
-
-@dataclass(frozen=True)
-class Body:
+class Body(NamedTuple):
     """Lengths of a symmetric body, as shares of the stature.
 
-    Parameters
-    ----------
-    trunk : float
-        Pelvis to the middle of the shoulders.
-    shoulder, hip : float
-        Half the distance between the two shoulders, the two hips.
-    upper_arm, forearm, hand, thigh, shin, foot : float
-        Lengths of the parts of a limb.
-    neck : float
-        Middle of the shoulders to the lower end of the skull.
-    head : float
-        Radius of the skull.
-    build : float
-        Thickness of trunk and limbs; 1 is average.
+    The trunk reaches from the pelvis to the middle of the shoulders, the neck from there to the
+    lower end of the skull. Shoulder and hip are half the distance between the two; the head is the
+    radius of the skull. The build is the thickness of trunk and limbs; 1 is average.
     """
 
     trunk: float = 0.285
@@ -135,14 +86,8 @@ class Body:
 class Look:
     """Colours (RGB, 0 to 255) and clothes of a person; the same on both sides.
 
-    Parameters
-    ----------
-    skin, hair, shirt, trousers, shoes : tuple of int
-        Colours.
-    long_sleeves, long_trousers : bool
-        Whether forearms and shins are clothed; else they show skin.
-    long_hair : bool
-        Whether the hair falls down to the shoulders.
+    Where sleeves or trousers are not long, forearms or shins show skin; long hair falls down to the
+    shoulders.
     """
 
     skin: Colour = (224, 172, 134)
@@ -165,12 +110,8 @@ class Person:
         (x, y) of the pelvis in pixels.
     stature : float
         Height of the upright body in pixels, above 0.
-    pose : Pose
-        Joint angles.
-    body : Body
-        Proportions.
-    look : Look
-        Colours and clothes.
+    pose, body, look : Pose, Body, Look
+        Joint angles, proportions, colours and clothes.
     yaw : float
         Turn about the body's vertical axis in degrees: 0 faces the camera, 90 faces the image's
         right (the person has turned to their left), 180 faces away.
@@ -192,7 +133,7 @@ class Person:
     stature: float
     pose: Pose = field(default_factory=Pose)
     body: Body = field(default_factory=Body)
-    look: Look = field(default_factory=Look)
+    look: Look = Look()
     yaw: float = 0.0
     pitch: float = 0.0
     roll: float = 0.0
@@ -201,28 +142,6 @@ class Person:
     def __post_init__(self) -> None:
         if not self.stature > 0:
             raise ValueError(f"Person.stature must be above 0 pixels, got {self.stature}")
-
-    def mirrored(self, width: int) -> Person:
-        """Return the person whose picture is the mirror image in an image of that width.
-
-        Parameters
-        ----------
-        width : int
-            Width of the image in pixels.
-
-        Returns
-        -------
-        Person
-            At (width - 1 - x, y), with the mirrored pose and facing.
-        """
-        x, y = self.position
-        return replace(
-            self,
-            position=(width - 1 - x, y),
-            pose=self.pose.mirrored(),
-            yaw=-self.yaw,
-            roll=-self.roll,
-        )
 
 
 @dataclass(frozen=True)
@@ -267,95 +186,72 @@ def _about_forward(degrees: float) -> FloatArray:
     return np.array([[c, -s, 0.0], [s, c, 0.0], [0.0, 0.0, 1.0]])
 
 
+def _turned(base: FloatArray, turn: float, side: float, bend: float) -> FloatArray:
+    """Axes of the chest on the pelvis or the head on the chest; angles as in `Pose`."""
+    return base @ _about_up(turn) @ _about_forward(side) @ _about_left(bend)
+
+
 def _upper_axes(base: FloatArray, limb: Limb, side: int) -> FloatArray:
     """Axes of an upper arm or a thigh; ``side`` is +1 for left and -1 for right."""
     swing = _about_left(-limb.flexion) @ _about_forward(side * limb.abduction)
     return base @ swing @ _about_up(-side * limb.rotation)
 
 
-def face_point(radius: float, azimuth: float, elevation: float) -> FloatArray:
-    """Point at a direction from the middle of the skull, in the axes of the head.
-
-    Parameters
-    ----------
-    radius : float
-        Distance from the middle.
-    azimuth : float
-        Degrees from forward to the person's left.
-    elevation : float
-        Degrees upward.
-
-    Returns
-    -------
-    ndarray, (3,), float64
-        (left, up, forward), in the unit of ``radius``.
-    """
+def direction(azimuth: float, elevation: float) -> FloatArray:
+    """Unit vector (3,) in the axes of the head: degrees from forward to the left, and upward."""
     a, e = np.radians(azimuth), np.radians(elevation)
-    return radius * np.array([np.sin(a) * np.cos(e), np.sin(e), np.cos(a) * np.cos(e)])
+    return np.array([np.sin(a) * np.cos(e), np.sin(e), np.cos(a) * np.cos(e)])
+
+
+def _arm(person: Person, chest: FloatArray, neck: FloatArray, side: int) -> list[FloatArray]:
+    """Shoulder, elbow, wrist, end of the hand."""
+    body, size = person.body, person.stature
+    limb = person.pose.left_arm if side > 0 else person.pose.right_arm
+    upper = _upper_axes(chest, limb, side)
+    fore = upper @ _about_left(-limb.bend)
+    shoulder = neck + chest[:, 0] * side * body.shoulder * size
+    elbow = shoulder - upper[:, 1] * body.upper_arm * size
+    wrist = elbow - fore[:, 1] * body.forearm * size
+    hand = wrist - (fore @ _about_left(-limb.tip))[:, 1] * body.hand * size
+    return [shoulder, elbow, wrist, hand]
+
+
+def _leg(person: Person, root: FloatArray, pelvis: FloatArray, side: int) -> list[FloatArray]:
+    """Hip, knee, ankle, heel, toe."""
+    body, size = person.body, person.stature
+    limb = person.pose.left_leg if side > 0 else person.pose.right_leg
+    thigh = _upper_axes(root, limb, side)
+    shin = thigh @ _about_left(limb.bend)
+    hip = pelvis + root[:, 0] * side * body.hip * size
+    knee = hip - thigh[:, 1] * body.thigh * size
+    ankle = knee - shin[:, 1] * body.shin * size
+    foot = shin @ _about_left(limb.tip)
+    sole = ankle - foot[:, 1] * 0.02 * size
+    heel = sole - foot[:, 2] * 0.2 * body.foot * size
+    return [hip, knee, ankle, heel, sole + foot[:, 2] * body.foot * size]
 
 
 def build_skeleton(person: Person) -> Skeleton3D:
-    """Forward kinematics: from joint angles to points in camera axes.
-
-    Parameters
-    ----------
-    person : Person
-        The person.
-
-    Returns
-    -------
-    Skeleton3D
-        Points in pixels; the depth is measured from the pelvis.
-    """
+    """Forward kinematics: from joint angles to points in pixels, whose depth is from the pelvis."""
     pose, body, size = person.pose, person.body, person.stature
-    root = (
-        _about_forward(person.roll)
-        @ _FACING_CAMERA
-        @ _about_left(person.pitch)
-        @ _about_up(person.yaw)
-    )
-    chest = (
-        root
-        @ _about_up(pose.spine_turn)
-        @ _about_forward(pose.spine_side)
-        @ _about_left(pose.spine_bend)
-    )
-    head_axes = (
-        chest
-        @ _about_up(pose.head_turn)
-        @ _about_forward(pose.head_tilt)
-        @ _about_left(pose.head_nod)
-    )
+    facing = _about_forward(person.roll) @ _FACING_CAMERA
+    root = facing @ _about_left(person.pitch) @ _about_up(person.yaw)
+    chest = _turned(root, pose.spine_turn, pose.spine_side, pose.spine_bend)
+    axes = _turned(chest, pose.head_turn, pose.head_tilt, pose.head_nod)
 
     pelvis = np.array([*person.position, 0.0])
     neck = pelvis + chest[:, 1] * body.trunk * size
     radius = body.head * size
-    head = neck + head_axes[:, 1] * (body.neck * size + radius)
+    head = neck + axes[:, 1] * (body.neck * size + radius)
 
     joints = np.empty((17, 3))
-    joints[0] = head + head_axes @ face_point(1.2 * radius, 0, -12)
-    hands, heels, toes = np.empty((2, 3)), np.empty((2, 3)), np.empty((2, 3))
+    hands, heels, toes = np.empty((3, 2, 3))
+    joints[0] = head + axes @ (NOSE[2] * radius * direction(*NOSE[:2]))
     for index, side in enumerate((1, -1)):
-        joints[1 + index] = head + head_axes @ face_point(0.95 * radius, side * 24, 10)
-        joints[3 + index] = head + head_axes @ face_point(1.06 * radius, side * 95, -5)
-
-        arm = (pose.left_arm, pose.right_arm)[index]
-        upper = _upper_axes(chest, arm, side)
-        fore = upper @ _about_left(-arm.bend)
-        shoulder = neck + chest[:, 0] * side * body.shoulder * size
-        elbow = shoulder - upper[:, 1] * body.upper_arm * size
-        wrist = elbow - fore[:, 1] * body.forearm * size
-        hands[index] = wrist - (fore @ _about_left(-arm.tip))[:, 1] * body.hand * size
-
-        leg = (pose.left_leg, pose.right_leg)[index]
-        thigh = _upper_axes(root, leg, side)
-        shin = thigh @ _about_left(leg.bend)
-        hip = pelvis + root[:, 0] * side * body.hip * size
-        knee = hip - thigh[:, 1] * body.thigh * size
-        ankle = knee - shin[:, 1] * body.shin * size
-        foot = shin @ _about_left(leg.tip)
-        sole = ankle - foot[:, 1] * 0.02 * size
-        toes[index] = sole + foot[:, 2] * body.foot * size
-        heels[index] = sole - foot[:, 2] * 0.2 * body.foot * size
-        joints[5 + index :: 2][:6] = (shoulder, elbow, wrist, hip, knee, ankle)
-    return Skeleton3D(joints, pelvis, neck, head, hands, heels, toes, head_axes, chest)
+        for first, (azimuth, elevation, distance) in ((1, EYE), (3, EAR)):
+            towards = direction(side * azimuth, elevation)
+            joints[first + index] = head + axes @ (distance * radius * towards)
+        *arm, hands[index] = _arm(person, chest, neck, side)
+        *leg, heels[index], toes[index] = _leg(person, root, pelvis, side)
+        joints[5 + index :: 2][:6] = arm + leg
+    return Skeleton3D(joints, pelvis, neck, head, hands, heels, toes, axes, chest)

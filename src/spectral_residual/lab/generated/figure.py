@@ -5,54 +5,29 @@ Left and right parts are built by the same lines with the same radii and colours
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import IntEnum
+from functools import partial
 
 import numpy as np
 
-from .body import Colour, FloatArray, Person, Skeleton3D, build_skeleton, face_point
+from .body import Colour, FloatArray, Person, Skeleton3D, build_skeleton, direction
 
 _FACE_HALF_ANGLE = 62.0
 _FACE_ELEVATION = -18.0
 _EYE_WHITE: Colour = (245, 245, 240)
 _PUPIL: Colour = (25, 20, 20)
 
-
-class Part(IntEnum):
-    """Numbers of the parts of a person; a left part is followed by the right one."""
-
-    CLUTTER = 0
-    TORSO = 1
-    PELVIS = 2
-    NECK = 3
-    HAIR = 4
-    FACE = 5
-    MOUTH = 6
-    NOSE = 7
-    LEFT_EYE = 8
-    RIGHT_EYE = 9
-    LEFT_EAR = 10
-    RIGHT_EAR = 11
-    LEFT_UPPER_ARM = 12
-    RIGHT_UPPER_ARM = 13
-    LEFT_FOREARM = 14
-    RIGHT_FOREARM = 15
-    LEFT_HAND = 16
-    RIGHT_HAND = 17
-    LEFT_THIGH = 18
-    RIGHT_THIGH = 19
-    LEFT_SHIN = 20
-    RIGHT_SHIN = 21
-    LEFT_FOOT = 22
-    RIGHT_FOOT = 23
-
-
-LIMBS: tuple[tuple[Part, Part, Part], ...] = tuple(
-    (Part(first + side), Part(first + side + 2), Part(first + side + 4))
-    for first in (Part.LEFT_UPPER_ARM, Part.LEFT_THIGH)
-    for side in (0, 1)
+Part = IntEnum(
+    "Part",
+    "CLUTTER TORSO PELVIS NECK HAIR FACE MOUTH NOSE LEFT_EYE RIGHT_EYE LEFT_EAR RIGHT_EAR "
+    "LEFT_UPPER_ARM RIGHT_UPPER_ARM LEFT_FOREARM RIGHT_FOREARM LEFT_HAND RIGHT_HAND "
+    "LEFT_THIGH RIGHT_THIGH LEFT_SHIN RIGHT_SHIN LEFT_FOOT RIGHT_FOOT",
+    start=0,
 )
-"""Parts of each limb from the body outward: left arm, right arm, left leg, right leg."""
+"""Numbers of the parts of a person; a left part is followed by the right one."""
+
+_FLAT = {Part.NOSE, Part.MOUTH, Part.LEFT_EYE, Part.RIGHT_EYE}
 
 
 @dataclass(frozen=True)
@@ -84,14 +59,17 @@ class Solid:
 
 
 def _solid(
-    part: Part,
+    unit: float,
+    stature: float,
+    part: int,
     points: list[FloatArray],
     radii: list[float],
     colour: Colour,
     nearer: float = 0.0,
 ) -> Solid:
-    depth = sum(float(point[2]) for point in points) / len(points)
-    return Solid(part, np.array(points), np.array(radii), colour, depth - nearer)
+    """A part whose radii are in units of so many pixels; ``nearer`` is a share of the stature."""
+    depth = sum(float(point[2]) for point in points) / len(points) - nearer * stature
+    return Solid(Part(part), np.array(points), np.array([r * unit for r in radii]), colour, depth)
 
 
 def _mix(first: Colour, second: Colour, share: float) -> Colour:
@@ -109,8 +87,8 @@ def _face_outline(centre: FloatArray, axes: FloatArray, radius: float) -> FloatA
     angles = np.linspace(0, 2 * np.pi, 36, endpoint=False)
     turn = np.stack([np.cos(angles), np.sin(angles), np.zeros(36)], axis=1)
     wide, high = np.sin(np.radians(_FACE_HALF_ANGLE)), np.cos(np.radians(_FACE_HALF_ANGLE))
-    forward = face_point(1.0, 0, _FACE_ELEVATION)
-    frame = np.stack([[1.0, 0.0, 0.0], face_point(1.0, 0, 90 + _FACE_ELEVATION), forward])
+    forward = direction(0, _FACE_ELEVATION)
+    frame = np.stack([[1.0, 0.0, 0.0], direction(0, 90 + _FACE_ELEVATION), forward])
     rim = (wide * turn @ frame + high * forward) @ axes.T
     seen = np.concatenate([rim[rim[:, 2] < 0], turn[turn @ (axes @ forward) > high]])
     return centre + radius * seen if len(seen) >= 3 else None
@@ -118,31 +96,26 @@ def _face_outline(centre: FloatArray, axes: FloatArray, radius: float) -> FloatA
 
 def _head(person: Person, skeleton: Skeleton3D) -> list[Solid]:
     """Parts of the head; all but falling hair share the depth of the skull, ranked far to near."""
-    size, look = person.stature, person.look
+    size, look, joints = person.stature, person.look, skeleton.joints
     centre, axes, radius = skeleton.head, skeleton.head_axes, person.body.head * person.stature
-    shadow = _mix(look.skin, (70, 20, 10), 0.3)
+    shadow, lips = _mix(look.skin, (70, 20, 10), 0.3), _mix(look.skin, (150, 20, 30), 0.7)
 
-    def at(azimuth: float, elevation: float, share: float = 1.0) -> FloatArray:
-        return centre + axes @ face_point(share * radius, azimuth, elevation)
+    def at(azimuth: float, elevation: float, share: float) -> FloatArray:
+        return centre + axes @ (share * radius * direction(azimuth, elevation))
 
-    skull = [centre + 0.0, at(180, 20, 0.12)]
-    solids = [_solid(Part.HAIR, skull, [radius, radius], look.hair)]
-    jaw = [at(0, -50, 0.55), at(0, -62, 0.78)]
-    solids.append(_solid(Part.FACE, jaw, [0.62 * radius, 0.4 * radius], look.skin))
-    nose = [at(0, 6, 0.98), skeleton.joints[0]]
-    solids.append(_solid(Part.NOSE, nose, [0.06 * radius, 0.17 * radius], shadow))
-    mouth = [at(-15, -40, 1.0), at(15, -40, 1.0)]
-    solids.append(
-        _solid(Part.MOUTH, mouth, [0.08 * radius] * 2, _mix(look.skin, (150, 20, 30), 0.7))
-    )
+    part = partial(_solid, radius, size)
+    solids = [
+        part(Part.HAIR, [centre, at(180, 20, 0.12)], [1.0, 1.0], look.hair),
+        part(Part.FACE, [at(0, -50, 0.55), at(0, -62, 0.78)], [0.62, 0.4], look.skin),
+        part(Part.NOSE, [at(0, 6, 0.98), joints[0]], [0.06, 0.17], shadow),
+        part(Part.MOUTH, [at(-15, -40, 1.0), at(15, -40, 1.0)], [0.08, 0.08], lips),
+    ]
     for side in (0, 1):
-        ear = skeleton.joints[3 + side]
-        solids.append(_solid(Part(Part.LEFT_EAR + side), [ear], [0.26 * radius], shadow))
-        eye, part = skeleton.joints[1 + side], Part(Part.LEFT_EYE + side)
+        eye, ear = joints[1 + side], joints[3 + side]
+        solids.append(part(Part.LEFT_EAR + side, [ear], [0.26], shadow))
         if eye[2] < centre[2]:
-            solids.append(_solid(part, [eye], [0.22 * radius], _EYE_WHITE))
-            solids.append(_solid(part, [eye], [0.13 * radius], _PUPIL, nearer=1e-3 * size))
-
+            solids.append(part(Part.LEFT_EYE + side, [eye], [0.22], _EYE_WHITE))
+            solids.append(part(Part.LEFT_EYE + side, [eye], [0.13], _PUPIL, 1e-3))
     outline = _face_outline(centre, axes, radius)
     if outline is not None:
         depth = min(solids[0].depth, float(centre[2])) - 1e-3 * size
@@ -150,72 +123,53 @@ def _head(person: Person, skeleton: Skeleton3D) -> list[Solid]:
 
     solids.sort(key=lambda solid: -solid.depth)
     base = float(centre[2]) - 0.02 * size
-    details = (Part.NOSE, Part.MOUTH, Part.LEFT_EYE, Part.RIGHT_EYE)
     head = [
-        Solid(
-            s.part, s.centres, s.radii, s.colour, base - 1e-6 * size * rank, s.part not in details
-        )
-        for rank, s in enumerate(solids)
+        replace(solid, depth=base - 1e-6 * size * rank, shaded=solid.part not in _FLAT)
+        for rank, solid in enumerate(solids)
     ]
     if look.long_hair:
         falling = [at(180, 0, 0.45), at(180, -62, 1.75)]
-        widths = [0.85 * radius, 0.6 * radius]
-        head.append(_solid(Part.HAIR, falling, widths, look.hair, 0.012 * size))
+        head.append(part(Part.HAIR, falling, [0.85, 0.6], look.hair, 0.012))
     return head
 
 
-def _limbs(person: Person, skeleton: Skeleton3D) -> list[Solid]:
-    size, look, joints = person.stature, person.look, skeleton.joints
-    thick = person.body.build * size
-    sleeve = look.shirt if look.long_sleeves else look.skin
-    trouser = look.trousers if look.long_trousers else look.skin
-    solids = []
-    for side in (0, 1):
-        shoulder, elbow, wrist, hip, knee, ankle = joints[5 + side :: 2][:6]
-        hand, heel, toe = skeleton.hands[side], skeleton.heels[side], skeleton.toes[side]
-        for first, points, radii, colour, nearer in (
-            (Part.LEFT_UPPER_ARM, [shoulder, elbow], [0.038, 0.031], look.shirt, 0.02),
-            (Part.LEFT_FOREARM, [elbow, wrist], [0.030, 0.023], sleeve, 0.025),
-            (Part.LEFT_HAND, [wrist, hand], [0.022, 0.030], look.skin, 0.024),
-            (Part.LEFT_THIGH, [hip, knee], [0.056, 0.042], look.trousers, 0.005),
-            (Part.LEFT_SHIN, [knee, ankle], [0.040, 0.028], trouser, 0.004),
-            (Part.LEFT_FOOT, [ankle, heel, toe], [0.027, 0.022, 0.020], look.shoes, 0.006),
-        ):
-            widths = [radius * thick for radius in radii]
-            solids.append(_solid(Part(first + side), points, widths, colour, nearer * size))
-    return solids
-
-
-def build_figure(person: Person) -> tuple[list[Solid], Skeleton3D]:
-    """Build all parts of a person.
-
-    Parameters
-    ----------
-    person : Person
-        The person.
-
-    Returns
-    -------
-    solids : list of Solid
-        Sorted for the painter's algorithm: the farthest first.
-    skeleton : Skeleton3D
-        The points they were built on.
-    """
-    skeleton = build_skeleton(person)
+def _body(person: Person, skeleton: Skeleton3D) -> list[Solid]:
+    """Trunk, neck and limbs."""
     size, look, joints = person.stature, person.look, skeleton.joints
     thick = person.body.build * size
     up = skeleton.chest_axes[:, 1] * size
     waist = [0.9 * hip + 0.1 * skeleton.pelvis + 0.05 * up for hip in (joints[11], joints[12])]
-    trunk = [joints[5], joints[6], *waist]
     nape = skeleton.neck - 0.02 * up
     throat = skeleton.head - 0.6 * person.body.head * size * skeleton.head_axes[:, 1]
-    torso = [radius * thick for radius in (0.042, 0.042, 0.052, 0.052)]
+    sleeve = look.shirt if look.long_sleeves else look.skin
+    trouser = look.trousers if look.long_trousers else look.skin
+    part = partial(_solid, thick, size)
+
+    trunk = [joints[5], joints[6], *waist]
     solids = [
-        _solid(Part.TORSO, trunk, torso, look.shirt, 0.01 * size),
-        _solid(Part.PELVIS, [joints[11], joints[12]], [0.058 * thick] * 2, look.trousers),
-        _solid(Part.NECK, [nape, throat], [0.034 * thick, 0.03 * thick], look.skin),
-        *_limbs(person, skeleton),
-        *_head(person, skeleton),
+        part(Part.TORSO, trunk, [0.042, 0.042, 0.052, 0.052], look.shirt, 0.01),
+        part(Part.PELVIS, [joints[11], joints[12]], [0.058, 0.058], look.trousers),
+        part(Part.NECK, [nape, throat], [0.034, 0.03], look.skin),
     ]
+    for side in (0, 1):
+        shoulder, elbow, wrist, hip, knee, ankle = joints[5 + side :: 2][:6]
+        hand, heel, toe = skeleton.hands[side], skeleton.heels[side], skeleton.toes[side]
+        solids += [
+            part(Part.LEFT_UPPER_ARM + side, [shoulder, elbow], [0.038, 0.031], look.shirt, 0.02),
+            part(Part.LEFT_FOREARM + side, [elbow, wrist], [0.030, 0.023], sleeve, 0.025),
+            part(Part.LEFT_HAND + side, [wrist, hand], [0.022, 0.030], look.skin, 0.024),
+            part(Part.LEFT_THIGH + side, [hip, knee], [0.056, 0.042], look.trousers, 0.005),
+            part(Part.LEFT_SHIN + side, [knee, ankle], [0.040, 0.028], trouser, 0.004),
+            part(
+                Part.LEFT_FOOT + side, [ankle, heel, toe], [0.027, 0.022, 0.02], look.shoes, 0.006
+            ),
+        ]
+    return solids
+
+
+def build_figure(person: Person) -> tuple[list[Solid], Skeleton3D]:
+    """Build all parts of a person, the farthest first, and the points they are built on."""
+    skeleton = build_skeleton(person)
+    solids = _body(person, skeleton) + _head(person, skeleton)
     solids.sort(key=lambda solid: -solid.depth)
     return solids, skeleton

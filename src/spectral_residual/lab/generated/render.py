@@ -26,26 +26,20 @@ _SHIFT = 4
 _CIRCLE = np.stack([func(np.arange(24) * (2 * np.pi / 24)) for func in (np.cos, np.sin)], axis=-1)
 _EDGE_SHADE = 0.66
 _CORE_WIDTH = 0.68
-
-
-def _carriers() -> tuple[frozenset[int], ...]:
-    """Parts on whose surface each keypoint lies."""
-    carriers: list[frozenset[int]] = [frozenset({Part.NOSE})]
-    for chain in (
-        (Part.LEFT_EYE,),
-        (Part.LEFT_EAR,),
-        (Part.LEFT_UPPER_ARM,),
-        (Part.LEFT_UPPER_ARM, Part.LEFT_FOREARM),
-        (Part.LEFT_FOREARM, Part.LEFT_HAND),
-        (Part.LEFT_THIGH,),
-        (Part.LEFT_THIGH, Part.LEFT_SHIN),
-        (Part.LEFT_SHIN, Part.LEFT_FOOT),
-    ):
-        carriers += [frozenset(part + side for part in chain) for side in (0, 1)]
-    return tuple(carriers)
-
-
-KEYPOINT_PARTS: tuple[frozenset[int], ...] = _carriers()
+_LEFT_CHAINS = (
+    (Part.LEFT_EYE,),
+    (Part.LEFT_EAR,),
+    (Part.LEFT_UPPER_ARM,),
+    (Part.LEFT_UPPER_ARM, Part.LEFT_FOREARM),
+    (Part.LEFT_FOREARM, Part.LEFT_HAND),
+    (Part.LEFT_THIGH,),
+    (Part.LEFT_THIGH, Part.LEFT_SHIN),
+    (Part.LEFT_SHIN, Part.LEFT_FOOT),
+)
+KEYPOINT_PARTS: tuple[frozenset[int], ...] = (
+    frozenset({Part.NOSE}),
+    *(frozenset(part + side for part in chain) for chain in _LEFT_CHAINS for side in (0, 1)),
+)
 """For each COCO keypoint the numbers of the parts it lies on (trunk joints: also the trunk)."""
 
 _TRUNK = frozenset({Part.TORSO, Part.PELVIS})
@@ -131,6 +125,26 @@ def _keypoints(skeleton: Skeleton3D, owners: NDArray[np.int32], person: int) -> 
     return result
 
 
+def _canvas(background: Image | None, size: tuple[int, int]) -> Image:
+    """The background, grey if None, at twice the size."""
+    height, width = size
+    if background is None:
+        background = np.full((height, width, 3), 128, np.uint8)
+    if background.shape != (height, width, 3) or background.dtype != np.uint8:
+        raise ValueError(
+            f"background must be uint8 of shape {(height, width, 3)}, "
+            f"got {background.dtype} of shape {background.shape}"
+        )
+    double = (2 * width, 2 * height)
+    return np.asarray(cv2.resize(background, double, interpolation=cv2.INTER_LINEAR), np.uint8)
+
+
+def _halved(picture: Image) -> Image:
+    height, width = picture.shape[:2]
+    half = cv2.resize(picture, (width // 2, height // 2), interpolation=cv2.INTER_AREA)
+    return np.asarray(half, np.uint8)
+
+
 def render_scene(
     people: Sequence[Person],
     *,
@@ -155,36 +169,22 @@ def render_scene(
     light : tuple of float
         Direction (x, y) in the image from which the light comes.
 
-    Returns
-    -------
-    Scene
-        Image, keypoints and silhouettes, in the order of ``people``.
-
     Raises
     ------
     ValueError
         If the background is not uint8 of shape (H, W, 3).
     """
     height, width = size
-    if background is None:
-        background = np.full((height, width, 3), 128, np.uint8)
-    if background.shape != (height, width, 3) or background.dtype != np.uint8:
-        raise ValueError(
-            f"background must be uint8 of shape {(height, width, 3)}, "
-            f"got {background.dtype} of shape {background.shape}"
-        )
-    double = (2 * width, 2 * height)
-    canvas = np.asarray(cv2.resize(background, double, interpolation=cv2.INTER_LINEAR), np.uint8)
+    canvas = _canvas(background, size)
     owners = np.zeros((2 * height, 2 * width), np.int32)
     direction = np.asarray(light, np.float64)
     for solid in behind:
         _draw(canvas, owners, solid, 0, direction)
 
     masks = np.zeros((len(people), 2 * height, 2 * width), np.uint8)
-    skeletons: dict[int, Skeleton3D] = {}
+    figures = [build_figure(person) for person in people]
     for index in sorted(range(len(people)), key=lambda i: -people[i].depth):
-        solids, skeletons[index] = build_figure(people[index])
-        for solid in solids:
+        for solid in figures[index][0]:
             code = PART_STRIDE * (index + 1) + solid.part
             outline = _draw(canvas, owners, solid, code, direction)
             cv2.fillConvexPoly(masks[index], outline, 255, cv2.LINE_8, _SHIFT)
@@ -192,18 +192,13 @@ def render_scene(
         _draw(canvas, owners, solid, 0, direction)
 
     owner = owners // PART_STRIDE
-    seen = [
-        float(np.count_nonzero(owner == i + 1)) / max(1.0, float(np.count_nonzero(mask)))
-        for i, mask in enumerate(masks)
-    ]
-    silhouettes = [cv2.resize(m, (width, height), interpolation=cv2.INTER_AREA) for m in masks]
-    keypoints = [_keypoints(skeletons[i], owners, i) for i in range(len(people))]
+    uncovered = [np.count_nonzero(owner == i + 1) for i in range(len(people))]
+    whole = [np.count_nonzero(mask) for mask in masks]
+    keypoints = [_keypoints(skeleton, owners, i) for i, (_, skeleton) in enumerate(figures)]
     return Scene(
-        image=np.asarray(
-            cv2.resize(canvas, (width, height), interpolation=cv2.INTER_AREA), np.uint8
-        ),
+        image=_halved(canvas),
         keypoints=np.array(keypoints).reshape(-1, 17, 3),
-        silhouettes=np.array(silhouettes, np.uint8).reshape(-1, height, width) >= 128,
-        seen=np.array(seen, np.float64),
+        silhouettes=np.array([_halved(m) for m in masks]).reshape(-1, height, width) >= 128,
+        seen=np.array(uncovered, np.float64) / np.maximum(1, whole),
         parts=owners,
     )

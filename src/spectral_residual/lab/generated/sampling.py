@@ -4,34 +4,26 @@ from __future__ import annotations
 
 import colorsys
 from collections.abc import Callable
-from dataclasses import fields
 
 import numpy as np
 
 from .body import Body, Colour, Limb, Look, Person, Pose, build_skeleton
 
-ARM_LIMITS: tuple[Limb, Limb] = (Limb(-50, -40, -60, 0, -20), Limb(170, 165, 100, 145, 30))
+_Limits = tuple[Limb, Limb]
+ARM_LIMITS: _Limits = (Limb(-50, -40, -60, 0, -20), Limb(170, 165, 100, 145, 30))
 """Smallest and largest angles of an arm in degrees."""
 
-LEG_LIMITS: tuple[Limb, Limb] = (Limb(-25, -28, -30, 0, -15), Limb(115, 50, 30, 135, 40))
+LEG_LIMITS: _Limits = (Limb(-25, -28, -30, 0, -15), Limb(115, 50, 30, 135, 40))
 """Smallest and largest angles of a leg in degrees."""
 
+# fmt: off
 _SKINS: tuple[Colour, ...] = (
-    (246, 208, 178),
-    (229, 180, 143),
-    (203, 148, 110),
-    (165, 110, 75),
-    (120, 78, 52),
-    (86, 56, 40),
+    (246, 208, 178), (229, 180, 143), (203, 148, 110), (165, 110, 75), (120, 78, 52), (86, 56, 40),
 )
 _HAIRS: tuple[Colour, ...] = (
-    (28, 22, 20),
-    (62, 40, 24),
-    (104, 66, 34),
-    (150, 60, 30),
-    (196, 160, 92),
-    (150, 150, 152),
+    (28, 22, 20), (62, 40, 24), (104, 66, 34), (150, 60, 30), (196, 160, 92), (150, 150, 152),
 )
+# fmt: on
 _HAIR_CONTRAST = 130  # sum over R, G, B of the differences between hair and skin
 
 # Rows are mean and spread of flexion, abduction, rotation, bend, tip.
@@ -59,11 +51,9 @@ _LEG_SHARES = (0.36, 0.18, 0.14, 0.1, 0.12, 0.1)
 _UPRIGHT_LEG_SHARES = (0.7, 0.3, 0.0, 0.0, 0.0, 0.0)
 
 
-def _limb(rng: np.random.Generator, style: _Style, limits: tuple[Limb, Limb]) -> Limb:
-    names = [item.name for item in fields(Limb)]
-    low, high = ([getattr(limit, name) for name in names] for limit in limits)
+def _limb(rng: np.random.Generator, style: _Style, limits: _Limits) -> Limb:
     means, spreads = np.array(style).T
-    angles = np.clip(means + spreads * rng.standard_normal(len(names)), low, high)
+    angles = np.clip(means + spreads * rng.standard_normal(len(means)), *limits)
     return Limb(*angles.tolist())
 
 
@@ -71,7 +61,7 @@ def _pair(
     rng: np.random.Generator,
     styles: dict[str, _Style],
     shares: tuple[float, ...],
-    limits: tuple[Limb, Limb],
+    limits: _Limits,
     alike: float,
 ) -> tuple[Limb, Limb]:
     """Draw a left and a right limb, of one style with probability ``alike``."""
@@ -82,9 +72,7 @@ def _pair(
     return _limb(rng, styles[left], limits), _limb(rng, styles[right], limits)
 
 
-def _walking(
-    rng: np.random.Generator, limits: tuple[Limb, Limb], swing: float
-) -> tuple[Limb, Limb]:
+def _walking(rng: np.random.Generator, limits: _Limits, swing: float) -> tuple[Limb, Limb]:
     """Draw limbs that swing against each other; ``swing`` is the left one's in degrees."""
     pair = []
     for flexion in (swing, -swing):
@@ -102,19 +90,9 @@ def _crossed(rng: np.random.Generator) -> tuple[Limb, Limb]:
 
 
 def sample_pose(rng: np.random.Generator, upright: bool = False) -> Pose:
-    """Draw a pose; no side is preferred.
+    """Draw a pose within `ARM_LIMITS` and `LEG_LIMITS`; no side is preferred.
 
-    Parameters
-    ----------
-    rng : numpy.random.Generator
-        Source of randomness.
-    upright : bool
-        Only people who stand or walk.
-
-    Returns
-    -------
-    Pose
-        Limbs within `ARM_LIMITS` and `LEG_LIMITS`.
+    If ``upright``, the person stands or walks.
     """
     kind = rng.random()
     if kind < 0.18:
@@ -133,40 +111,13 @@ def sample_pose(rng: np.random.Generator, upright: bool = False) -> Pose:
 
 
 def sample_body(rng: np.random.Generator) -> Body:
-    """Draw proportions around the average body.
-
-    Parameters
-    ----------
-    rng : numpy.random.Generator
-        Source of randomness.
-
-    Returns
-    -------
-    Body
-        Every length within 12 % of the average, the build from 0.8 to 1.3.
-    """
-    average = Body()
-    ratios = {
-        item.name: getattr(average, item.name) * float(rng.uniform(0.88, 1.12))
-        for item in fields(Body)
-    }
-    ratios["build"] = float(rng.uniform(0.8, 1.3))
-    return Body(**ratios)
+    """Draw lengths within 12 % of the average, and a build from 0.8 to 1.3."""
+    lengths = np.array(Body()) * rng.uniform(0.88, 1.12, len(Body()))
+    return Body(*lengths.tolist())._replace(build=float(rng.uniform(0.8, 1.3)))
 
 
 def sample_look(rng: np.random.Generator) -> Look:
-    """Draw colours and clothes.
-
-    Parameters
-    ----------
-    rng : numpy.random.Generator
-        Source of randomness.
-
-    Returns
-    -------
-    Look
-        Skin and hair from palettes, clothes of any colour.
-    """
+    """Draw skin and hair from palettes, clothes of any colour."""
 
     def near(palette: tuple[Colour, ...]) -> Colour:
         levels = np.array(palette[rng.integers(len(palette))]) + rng.normal(0, 6, 3)
@@ -193,22 +144,12 @@ def sample_look(rng: np.random.Generator) -> Look:
     )
 
 
-def sample_roll(rng: np.random.Generator) -> float:
-    """Draw a turn in the image in degrees: upright 68 %, leaning 14 %, lying 11 %, inverted 7 %.
-
-    Parameters
-    ----------
-    rng : numpy.random.Generator
-        Source of randomness.
-
-    Returns
-    -------
-    float
-        Clockwise degrees.
-    """
-    mean, spread = [(0.0, 7.0), (0.0, 30.0), (90.0, 14.0), (180.0, 20.0)][
-        rng.choice(4, p=(0.68, 0.14, 0.11, 0.07))
-    ]
+def _roll(rng: np.random.Generator, upright: bool) -> float:
+    """Roll in degrees; unless ``upright``: 68 % upright, 14 % leaning, 11 % lying, 7 % inverted."""
+    if upright:
+        return float(rng.normal(0, 7))
+    kinds = ((0.0, 7.0), (0.0, 30.0), (90.0, 14.0), (180.0, 20.0))
+    mean, spread = kinds[rng.choice(4, p=(0.68, 0.14, 0.11, 0.07))]
     return float(rng.choice([-1, 1]) * (mean + spread * rng.standard_normal()))
 
 
@@ -228,27 +169,15 @@ def sample_person(
 ) -> Person:
     """Draw a person of whom at least 9 joints lie inside the image.
 
-    Parameters
-    ----------
-    rng : numpy.random.Generator
-        Source of randomness.
-    size : tuple of int
-        (H, W) of the image in pixels.
-    accept : callable
-        Further condition on the place; given up after 20 draws.
-    upright : bool
-        Only people who stand or walk upright, seen from any side.
-
-    Returns
-    -------
-    Person
-        Stature from 0.42 to 1.1 times the shorter side of the image.
+    The stature is 0.42 to 1.1 times the shorter side of the image. If ``upright``, the person
+    stands or walks, seen from any side. `accept` is a further condition on the place, given up
+    after 20 draws.
     """
     height, width = size
     pose, body, look = sample_pose(rng, upright), sample_body(rng), sample_look(rng)
     stature = float(min(size) * np.exp(rng.uniform(np.log(0.42), np.log(1.1))))
     yaw, pitch = _facing(rng), float(rng.normal(7, 7))
-    roll = float(rng.normal(0, 7)) if upright else sample_roll(rng)
+    roll = _roll(rng, upright)
     for _ in range(20):
         place = (float(rng.uniform(0.1, 0.9) * width), float(rng.uniform(0.22, 0.75) * height))
         depth = float(rng.random())
@@ -263,24 +192,7 @@ def sample_person(
 def sample_people(
     rng: np.random.Generator, size: tuple[int, int], count: int, upright: bool = False
 ) -> list[Person]:
-    """Draw people who may overlap but do not stand in the same place.
-
-    Parameters
-    ----------
-    rng : numpy.random.Generator
-        Source of randomness.
-    size : tuple of int
-        (H, W) of the image in pixels.
-    count : int
-        Number of people.
-    upright : bool
-        See `sample_person`.
-
-    Returns
-    -------
-    list of Person
-        With random depths.
-    """
+    """Draw people of random depths who may overlap but do not stand in the same place."""
     people: list[Person] = []
 
     def apart(person: Person) -> bool:

@@ -1,4 +1,4 @@
-"""Writing generated actions as video files in folders of classes.
+"""``srl data videos``: generated actions as video files in folders of classes.
 
 Every frame is a key frame of a constant quantiser, so that it is coded without regard to the frames
 around it: a video written backwards decodes to exactly the same frames backwards, and no artefact
@@ -7,26 +7,31 @@ of compression tells the direction of time. The price is that these files do not
 
 from __future__ import annotations
 
-import argparse
 import json
-import tempfile
 from collections.abc import Iterable
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
+from itertools import product
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from rich.console import Console
-from rich.progress import track
 
 from ...errors import unknown_name
 from .actions import ACTION_PAIRS, ACTIONS, render_action, sample_action
 from .samples import SPLITS
-
-Record = dict[str, Any]
+from .write import (
+    check_files,
+    check_image_size,
+    check_number,
+    describe,
+    is_free,
+    new_folder,
+    read_same,
+    show_progress,
+)
 
 GENERATOR_VERSION = 1
 """Raised whenever the same parameters give other videos."""
@@ -43,53 +48,60 @@ ENCODERS: dict[str, dict[str, str]] = {
 _DESCRIPTION = "Generated actions in pairs that differ in the direction of time"
 _INFO_FILE = "dataset.json"
 _MOST_VIDEOS = 99_999
-_MIN_SIDE = 64
+
+
+@dataclass(frozen=True)
+class VideoOptions:
+    """All that decides what a data set of actions holds.
+
+    Parameters
+    ----------
+    train_videos : int
+        Per class, from 1 to 99,999.
+    val_videos : int
+        Per class, from 1 to 99,999.
+    frames : int
+        Per video, 2 or more, at 12 frames per second.
+    image_size : tuple of int
+        Height and width in pixels, even and at least 64 each.
+    seed : int
+        0 or more; the same seed and encoder give the same bytes.
+
+    Raises
+    ------
+    ValueError
+        If a number is out of range.
+    """
+
+    train_videos: int = 50
+    val_videos: int = 25
+    frames: int = 22
+    image_size: tuple[int, int] = (80, 80)
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        check_number("train_videos", self.train_videos, 1, _MOST_VIDEOS)
+        check_number("val_videos", self.val_videos, 1, _MOST_VIDEOS)
+        check_image_size(self.image_size, even=True)
+        check_number("frames", self.frames, 2)
+        check_number("seed", self.seed, 0)
+
+    def file_names(self, split: str) -> list[str]:
+        """Names of a split's files in the folder of each class."""
+        return [f"{number:05d}.mp4" for number in range(getattr(self, f"{split}_videos"))]
 
 
 @dataclass(frozen=True)
 class VideoDatasetSummary:
-    """What a generated data set of videos holds.
-
-    Parameters
-    ----------
-    root : Path
-        Its folder.
-    train_videos, val_videos : int
-        Videos per split, all classes together.
-    """
+    """Where a data set is; videos of its splits, all classes together."""
 
     root: Path
     train_videos: int
     val_videos: int
 
 
-@dataclass(frozen=True)
-class _Task:
-    """One action to render, and to write forwards and backwards."""
-
-    root: Path
-    split: str
-    pair: int
-    number: int
-    frames: int
-    image_size: tuple[int, int]
-    seed: int
-    encoder: str
-
-
 def find_encoder() -> str:
-    """Return the first of the `ENCODERS` that this build of PyAV has.
-
-    Returns
-    -------
-    str
-        Its name.
-
-    Raises
-    ------
-    OSError
-        If it has none of them.
-    """
+    """Name of the first of the `ENCODERS` that this build of PyAV has; OSError if it has none."""
     import av  # of all generated data only videos need it
 
     for name in ENCODERS:
@@ -98,30 +110,12 @@ def find_encoder() -> str:
     raise OSError(f"PyAV {av.__version__} has no video encoder of {', '.join(ENCODERS)}")
 
 
-def write_video(
-    file: str | Path,
-    frames: NDArray[np.uint8],
-    *,
-    rate: int = FRAME_RATE,
-    encoder: str | None = None,
-) -> None:
+def write_video(file: str | Path, frames: NDArray[np.uint8], *, encoder: str | None = None) -> None:
     """Write a video in which every frame is coded by itself, at a constant high quality.
 
-    Parameters
-    ----------
-    file : str or Path
-        File to write; the ending says the container, e.g. ``.mp4``.
-    frames : ndarray, (T, H, W, 3), uint8
-        RGB; H and W are even, as colour is stored at half the size (yuv420p).
-    rate : int
-        Frames per second.
-    encoder : str, optional
-        One of `ENCODERS`; by default `find_encoder`.
-
-    Raises
-    ------
-    ValueError
-        If the frames are of another shape or type, or there is no such encoder.
+    The frames are RGB, (T, H, W, 3), uint8; H and W are even, as colour is stored at half the size
+    (yuv420p). The file's ending says the container, e.g. ``.mp4``. The encoder is one of
+    `ENCODERS`, by default `find_encoder`. Other frames and encoders raise ValueError.
     """
     import av
 
@@ -136,7 +130,7 @@ def write_video(
     if encoder not in ENCODERS:
         raise unknown_name("video encoder", encoder, ENCODERS)
     with av.open(str(file), "w") as container:
-        stream = container.add_stream(encoder, rate=rate, options=ENCODERS[encoder])
+        stream = container.add_stream(encoder, rate=FRAME_RATE, options=ENCODERS[encoder])
         stream.height, stream.width, stream.pix_fmt = height, width, "yuv420p"
         stream.gop_size = 1
         stream.thread_count = 1  # the bytes depend on the number of threads
@@ -146,92 +140,43 @@ def write_video(
         container.mux(stream.encode(None))
 
 
-def _video_file(root: Path, split: str, name: str, number: int) -> Path:
-    return root / split / name / f"{number:05d}.mp4"
-
-
-def _write_pair(task: _Task) -> None:
-    entropy = [task.seed, SPLITS.index(task.split), task.pair, task.number]
-    rng = np.random.default_rng(np.random.SeedSequence(entropy))
-    forwards, backwards = ACTION_PAIRS[task.pair]
-    action = sample_action(forwards, rng, frames=task.frames, image_size=task.image_size)
+def _write_pair(
+    root: Path, options: VideoOptions, encoder: str, place: tuple[str, int, int, str]
+) -> None:
+    """Render one action, and write it forwards and backwards."""
+    split, pair, number, file = place
+    rng = np.random.default_rng([options.seed, SPLITS.index(split), pair, number])
+    forwards, backwards = ACTION_PAIRS[pair]
+    action = sample_action(forwards, rng, frames=options.frames, image_size=options.image_size)
     frames = render_action(action)
     for name, ordered in ((forwards, frames), (backwards, frames[::-1])):
-        file = _video_file(task.root, task.split, name, task.number)
-        write_video(file, ordered, encoder=task.encoder)
+        write_video(root / split / name / file, ordered, encoder=encoder)
 
 
-def _write(root: Path, parameters: Record, workers: int, progress: bool) -> None:
-    for split in SPLITS:
-        for name in ACTIONS:
-            (root / split / name).mkdir(parents=True)
-    height, width = parameters["image_size"]
-    tasks = [
-        _Task(
-            root=root,
-            split=split,
-            pair=pair,
-            number=number,
-            frames=parameters["frames"],
-            image_size=(height, width),
-            seed=parameters["seed"],
-            encoder=parameters["encoder"],
-        )
+def _write(root: Path, options: VideoOptions, encoder: str, workers: int, progress: bool) -> None:
+    for split, name in product(SPLITS, ACTIONS):
+        (root / split / name).mkdir(parents=True)
+    places = [
+        (split, pair, number, file)
         for split in SPLITS
-        for number in range(parameters[f"{split}_videos"])
+        for number, file in enumerate(options.file_names(split))
         for pair in range(len(ACTION_PAIRS))
     ]
+    write_pair = partial(_write_pair, root, options, encoder)
     with ExitStack() as stack:
-        done: Iterable[None] = map(_write_pair, tasks)
+        done: Iterable[None] = map(write_pair, places)
         if workers > 0:
             # Fresh processes: a fork would inherit the locks of the threads of torch and OpenCV.
             pool = stack.enter_context(get_context("spawn").Pool(workers))
-            done = pool.imap_unordered(_write_pair, tasks, chunksize=4)
-        label, console = "pairs of videos", Console(stderr=True)
-        for _ in track(done, label, total=len(tasks), console=console, disable=not progress):
+            done = pool.imap_unordered(write_pair, places, chunksize=4)
+        for _ in show_progress(done, "pairs of videos", len(places), progress):
             pass
-    info = {"description": _DESCRIPTION, "parameters": parameters}
-    (root / _INFO_FILE).write_text(json.dumps(info, indent=2) + "\n", encoding="utf-8")
-
-
-def _exists(root: Path, parameters: Record) -> bool:
-    """Whether ``root`` holds the same data set; if not, it is new or empty."""
-    if not root.exists() or (root.is_dir() and not any(root.iterdir())):
-        return False
-    file = root / _INFO_FILE
-    try:
-        info = json.loads(file.read_text(encoding="utf-8"))
-        described, held = info["description"], info["parameters"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise FileExistsError(
-            f"{root} exists and is no generated data set of videos ({file} cannot be read as its "
-            "description); expected a new or empty folder"
-        ) from error
-    if described != _DESCRIPTION or held != parameters:
-        raise FileExistsError(
-            f"{root} holds another data set: {file}, field 'parameters', got {held}, "
-            f"expected {parameters}; choose a new folder"
-        )
-    for split in SPLITS:
-        for name in ACTIONS:
-            folder, count = root / split / name, parameters[f"{split}_videos"]
-            found = set(folder.glob("*.mp4"))
-            if found != {_video_file(root, split, name, number) for number in range(count)}:
-                raise ValueError(
-                    f"{folder}: got {len(found)} videos, expected {count}, numbered from 0; "
-                    f"delete {root} and generate it again"
-                )
-    return True
 
 
 def generate_action_videos(
     root: str | Path,
+    options: VideoOptions | None = None,
     *,
-    train_videos: int = 50,
-    val_videos: int = 25,
-    frames: int = 22,
-    image_size: tuple[int, int] = (80, 80),
-    seed: int = 0,
     workers: int = 0,
     progress: bool = True,
 ) -> VideoDatasetSummary:
@@ -251,24 +196,13 @@ def generate_action_videos(
     ----------
     root : str or Path
         New or empty folder.
-    train_videos, val_videos : int
-        Videos per class and split, 1 to 99,999.
-    frames : int
-        Frames per video, 2 or more, at 12 frames per second.
-    image_size : tuple of int
-        (H, W) in pixels, even and at least 64 each.
-    seed : int
-        0 or more.
+    options : VideoOptions, optional
+        What it shall hold.
     workers : int
         Processes to start besides this one; 0 does all work in this one. A script that asks for
         more needs the usual ``if __name__ == "__main__":``.
     progress : bool
         Whether to show a bar on standard error.
-
-    Returns
-    -------
-    VideoDatasetSummary
-        Counts of videos.
 
     Raises
     ------
@@ -277,80 +211,37 @@ def generate_action_videos(
     OSError
         If PyAV has none of the `ENCODERS`.
     ValueError
-        If a number is out of range, or ``root`` holds this data set with videos missing.
+        If the workers are below 0, or ``root`` holds this data set with videos missing.
     """
-    for split, count in (("train", train_videos), ("val", val_videos)):
-        if not 1 <= count <= _MOST_VIDEOS:
-            raise ValueError(f"{split}_videos must be from 1 to {_MOST_VIDEOS:,}, got {count}")
-    if len(image_size) != 2 or min(image_size) < _MIN_SIDE or any(s % 2 for s in image_size):
-        raise ValueError(
-            f"image_size must be even (H, W) of at least {_MIN_SIDE}, got {image_size}"
-        )
-    for label, value, least in (("frames", frames, 2), ("seed", seed, 0), ("workers", workers, 0)):
-        if value < least:
-            raise ValueError(f"{label} must be {least} or more, got {value}")
-    root = Path(root)
-    parameters: Record = {
-        "generator_version": GENERATOR_VERSION,
-        "train_videos": train_videos,
-        "val_videos": val_videos,
-        "frames": frames,
-        "image_size": list(image_size),
-        "seed": seed,
-        "encoder": find_encoder(),
-    }
-    if not _exists(root, parameters):
-        root.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=f".{root.name}.", dir=root.parent) as temporary:
-            stage = Path(temporary) / "data"
-            _write(stage, parameters, workers, progress)
-            if root.exists():
-                root.rmdir()
-            stage.rename(root)
-    return VideoDatasetSummary(root, train_videos * len(ACTIONS), val_videos * len(ACTIONS))
+    root, options, encoder = Path(root), options or VideoOptions(), find_encoder()
+    check_number("workers", workers, 0)
+    info = describe(_DESCRIPTION, GENERATOR_VERSION, options)
+    info["parameters"]["encoder"] = encoder
+    if is_free(root):
+        with new_folder(root) as stage:
+            _write(stage, options, encoder, workers, progress)
+            text = json.dumps(info, indent=2) + "\n"
+            (stage / _INFO_FILE).write_text(text, encoding="utf-8")
+    else:
+        read_same(root, root / _INFO_FILE, info)
+        for split, action in product(SPLITS, ACTIONS):
+            check_files(root, root / split / action, options.file_names(split))
+    counts = (len(ACTIONS) * len(options.file_names(split)) for split in SPLITS)
+    return VideoDatasetSummary(root, *counts)
 
 
-def videos(arguments: list[str]) -> int:
-    """Command line of ``srl data videos``.
+def videos(folder: Path, options: VideoOptions, *, workers: int = 0) -> None:
+    """Generate people who perform actions, as video files in folders of classes.
+
+    The classes come in pairs that differ in the direction of time.
 
     Parameters
     ----------
-    arguments : list of str
-        Arguments after the command's name.
-
-    Returns
-    -------
-    int
-        0.
-
-    Raises
-    ------
-    FileExistsError, OSError, ValueError
-        See `generate_action_videos`.
+    folder : Path
+        New folder for the data set.
+    options : VideoOptions
+        What it shall hold.
+    workers : int
+        Processes besides this one.
     """
-    parser = argparse.ArgumentParser(
-        allow_abbrev=False,
-        prog="srl data videos",
-        description="Generate people who perform actions, as video files in folders of classes; "
-        "the classes come in pairs that differ in the direction of time; the same seed gives the "
-        "same bytes.",
-    )
-    parser.add_argument("folder", type=Path, help="new folder for the data set")
-    parser.add_argument("--train-videos", type=int, default=50, help="per class")
-    parser.add_argument("--val-videos", type=int, default=25, help="per class")
-    parser.add_argument("--frames", type=int, default=22, help="per video")
-    parser.add_argument("--image-size", type=int, nargs=2, default=(80, 80), metavar=("H", "W"))
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--workers", type=int, default=0, help="processes besides this one")
-    own = parser.parse_args(arguments)
-    summary = generate_action_videos(
-        own.folder,
-        train_videos=own.train_videos,
-        val_videos=own.val_videos,
-        frames=own.frames,
-        image_size=tuple(own.image_size),
-        seed=own.seed,
-        workers=own.workers,
-    )
-    print(summary)
-    return 0
+    print(generate_action_videos(folder, options, workers=workers))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from .checks import check_positive
+from .base import check_positive
 
 
 class FoldedVideoBlock(nn.Module):
