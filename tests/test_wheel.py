@@ -98,6 +98,17 @@ def test_commands_outside_of_the_repository(installed, tmp_path):
     assert "--config configs/pose/coco/resnet50.yaml" in planned
 
 
+def test_own_data_from_the_wheel(installed, tmp_path):
+    srl = installed / "srl"
+    sizes = ["--train-images", "8", "--val-images", "4"]
+    run(srl, "data", "people", "people", *sizes, cwd=tmp_path)
+    options = ["--data.root", "people", "--trainer.accelerator", "cpu", "--trainer.max_epochs", "1"]
+    small = ["--data.input_size", "[64,64]", "--data.loading.batch_size", "4"]
+    run(srl, "pose", "fit", *options, *small, cwd=tmp_path)
+    run(srl, "pose", "predict", *options, "--ckpt_path", "last", cwd=tmp_path)
+    assert list((tmp_path / "runs/pose").rglob("*.jpg"))
+
+
 def test_readme_from_the_wheel(installed, tmp_path):
     """Its code runs, and the configurations that it names are found."""
     text = (ROOT / "README.md").read_text()

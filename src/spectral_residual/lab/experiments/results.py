@@ -8,6 +8,7 @@ import logging
 import os
 import subprocess
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -82,6 +83,13 @@ def _git(*arguments: str) -> str | None:
     except (OSError, subprocess.CalledProcessError):
         return None
     return result.stdout.strip()
+
+
+def resolved_data(cli: Any) -> dict[str, Any]:
+    """Section ``data`` of a built command line, with the files that ``auto`` stands for."""
+    splits = getattr(cli.datamodule, "splits", {})
+    found = {name: asdict(split) for name, split in splits.items()}
+    return cli.config.data.as_dict() | found
 
 
 def data_fingerprint(data: Mapping[str, Any]) -> dict[str, Any]:
