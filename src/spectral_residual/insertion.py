@@ -79,10 +79,8 @@ def insert_blocks(
     shapes, called = _observe(skeleton, after, input_size)
     containers = _containers(skeleton, after, input_size)
     places = [_find_place(model, name, called, containers) for name in after]
-    blocks = []
-    for name in after:
-        new = _create(block, name, shapes[name], options or {}, folded_time)
-        blocks.append(_like(new, model.get_submodule(name), model))
+    made = [_create(block, name, shapes[name], options or {}, folded_time) for name in after]
+    blocks = [_like(new, model, name) for new, name in zip(made, after, strict=True)]
     for place, new in zip(places, blocks, strict=True):
         _attach(place, new)
     return model
@@ -146,8 +144,9 @@ def _check_block(new: nn.Module, module: str, channels: int, size: Shape) -> Non
         )
 
 
-def _like(block: nn.Module, target: nn.Module, model: nn.Module) -> nn.Module:
+def _like(block: nn.Module, model: nn.Module, name: str) -> nn.Module:
     """The block with the device, dtype and mode of the module that it follows."""
+    target = model.get_submodule(name)
     weights = (p for module in (target, model) for p in module.parameters())
     reference = next((p for p in weights if p.is_floating_point()), None)
     if reference is not None:
