@@ -78,6 +78,13 @@ def full_precision(device: torch.device) -> AbstractContextManager[object]:
     return nullcontext()
 
 
+def pinned(x: Tensor) -> Tensor:
+    """The map; in graphs of `torch.jit.trace`, which are of one size, an error at others."""
+    if torch.jit.is_tracing() and not torch.onnx.is_in_onnx_export():
+        return x.expand(-1, -1, *map(int, x.shape[2:]))
+    return x
+
+
 def computing_dtype(x: Tensor) -> torch.dtype:
     """Dtype to transform `x` in: float32 for half precisions, otherwise its own."""
     if not x.is_floating_point():
@@ -212,7 +219,7 @@ class Transform(nn.Module, ABC):
             Spectrum, (N, parts, C, Hs, Ws) or (N, parts, C, Ts, Hs, Ws), dtype of `x`.
         """
         with full_precision(x.device):
-            work = x.to(self._dtype(x))
+            work = pinned(x).to(self._dtype(x))
             return _analyse(work, *self._analysis(work)).to(x.dtype)
 
     def inverse(self, spectrum: Tensor, size: Size) -> Tensor:
@@ -242,6 +249,7 @@ class Transform(nn.Module, ABC):
         Where the map alone needs a gradient, the one that comes back around the spectrum and the
         one that comes through it are summed by the product itself.
         """
+        x = pinned(x)
         if x.dtype != self._dtype(x) or has_hooks(self):
             return x, self(x)
         with full_precision(x.device):
