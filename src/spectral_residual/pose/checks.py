@@ -168,8 +168,9 @@ def number_field(record: Any, name: str, where: str, *shape: int) -> NDArray[np.
     except OverflowError:
         numbers = np.full(shape, np.inf)
     if not (np.abs(numbers) <= _LARGEST_NUMBER).all():
+        wrong = next(item for item in items if not abs(item) <= _LARGEST_NUMBER)
         raise ValueError(
-            f"{where}: {name}: got {short(value)}, expected {wanted} up to {_LARGEST_NUMBER:g}"
+            f"{where}: {name}: got {short(wrong)}, expected {wanted} up to {_LARGEST_NUMBER:g}"
         )
     return numbers
 

@@ -16,7 +16,7 @@ from .annotations import (
     read_annotations,
 )
 from .augment import AugmentConfig, PoseAugment
-from .checks import printable
+from .checks import printable, short
 from .dataset import KeypointDataset, OnBroken, image_instances, list_images
 from .skeleton import Skeleton
 
@@ -219,8 +219,9 @@ class KeypointDataModule(DataModule):
         names = tuple(annotations.category["keypoints"])
         if names != self.skeleton.names:
             raise ValueError(
-                f"{printable(annotations.path)}: its {len(names)} joints {list(names)} are not the "
-                f"{self.skeleton.num_joints} joints of the other split {list(self.skeleton.names)}"
+                f"{printable(annotations.path)}: its {len(names)} joints {short(list(names))} are "
+                f"not the {self.skeleton.num_joints} joints of the other split "
+                f"{short(list(self.skeleton.names))}"
             )
         return annotations
 

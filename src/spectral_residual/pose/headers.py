@@ -66,6 +66,7 @@ def read_header(content: bytes) -> Header | None:
     elif content.startswith((b"II*\0", b"MM\0*")):
         tags = _first_directory(content)
         header = Header(tags.get(257, 0), tags.get(256, 0), tags.get(274, 1))
+        header = Header(*header.upright_size())  # OpenCV turns TIFF files in any case.
     else:
         header = Header(*_other_size(content))
     if header.height <= 0 or header.width <= 0:

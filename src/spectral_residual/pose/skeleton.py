@@ -210,7 +210,7 @@ def _read_names(category: Mapping[str, Any]) -> tuple[str, ...]:
     names: Any = category.get("keypoints")
     if not _is_list(names) or not all(isinstance(name, str) for name in names):
         raise ValueError(
-            f"keypoints: got {names!r} in category {category.get('name')!r}, "
+            f"keypoints: got {short(names)} in category {short(category.get('name'))}, "
             "expected a list of joint names"
         )
     return tuple(names)
@@ -219,12 +219,12 @@ def _read_names(category: Mapping[str, Any]) -> tuple[str, ...]:
 def _joint_index(joint: Any, names: tuple[str, ...], field: str, first: int = 0) -> int:
     if isinstance(joint, str):
         if joint not in names:
-            raise ValueError(printable(f"{field}: {unknown_name('joint', joint, names)}"))
+            raise ValueError(printable(f"{field}: {unknown_name('joint', joint[:60], names)}"))
         return names.index(joint)
     end = first + len(names)
     if isinstance(joint, bool) or not isinstance(joint, int) or not first <= joint < end:
         raise ValueError(
-            f"{field}: got {joint!r}, expected a joint name or a {first}-based index below {end}"
+            f"{field}: got {short(joint)}, expected a joint name or a {first}-based index below {end}"
         )
     return joint - first
 
@@ -234,12 +234,12 @@ def _read_pairs(
 ) -> list[tuple[int, int]]:
     """Read pairs of joints, given by names or by indices that count from `first`."""
     if not _is_list(pairs):
-        raise ValueError(f"{field}: got {pairs!r}, expected a list of pairs of joints")
+        raise ValueError(f"{field}: got {short(pairs)}, expected a list of pairs of joints")
     found = []
     for pair in pairs:
         if not _is_list(pair) or len(pair) != 2:
             raise ValueError(
-                f"{field}: got {pair!r}, expected a pair of joint names or {first}-based indices"
+                f"{field}: got {short(pair)}, expected a pair of joint names or {first}-based indices"
             )
         one, other = (_joint_index(joint, names, field, first) for joint in pair)
         found.append((one, other))
@@ -311,7 +311,7 @@ def _read_sigmas(sigmas: Any, names: tuple[str, ...], field: str) -> dict[str, f
     else:
         listed = list(sigmas) if _is_list(sigmas) else [sigmas]
         if len(listed) != len(names):
-            raise ValueError(f"{field}: got {listed}, expected {len(names)} numbers")
+            raise ValueError(f"{field}: got {short(listed)}, expected {len(names)} numbers")
         values = dict(zip(names, listed, strict=True))
     for name, sigma in values.items():
         try:
