@@ -93,6 +93,8 @@ def _jpeg(content: bytes) -> Header:
             segment = content[at + 10 : at + 2 + _number(content, at + 2, 2)]
             orientation = _first_directory(segment).get(274, 1)
         at += 2 + _number(content, at + 2, 2)
+    # A damaged scan may lead the walk astray; the last end behind the last scan will do as well.
+    complete = complete or content.rfind(b"\xff\xd9") > content.rfind(b"\xff\xda")
     return Header(height, width, orientation, complete)
 
 

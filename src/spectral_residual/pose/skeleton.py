@@ -224,7 +224,8 @@ def _joint_index(joint: Any, names: tuple[str, ...], field: str, first: int = 0)
     end = first + len(names)
     if isinstance(joint, bool) or not isinstance(joint, int) or not first <= joint < end:
         raise ValueError(
-            f"{field}: got {short(joint)}, expected a joint name or a {first}-based index below {end}"
+            f"{field}: got {short(joint)}, expected a joint name or a {first}-based index "
+            f"below {end}"
         )
     return joint - first
 
@@ -239,7 +240,8 @@ def _read_pairs(
     for pair in pairs:
         if not _is_list(pair) or len(pair) != 2:
             raise ValueError(
-                f"{field}: got {short(pair)}, expected a pair of joint names or {first}-based indices"
+                f"{field}: got {short(pair)}, expected a pair of joint names or {first}-based "
+                "indices"
             )
         one, other = (_joint_index(joint, names, field, first) for joint in pair)
         found.append((one, other))
