@@ -26,7 +26,7 @@ from spectral_residual.pose.annotations import (
     read_annotations,
 )
 from spectral_residual.pose.coco import evaluate_keypoints, metrics_table
-from spectral_residual.pose.data_module import Joints, PredictSource, Split
+from spectral_residual.pose.data_module import Joints, Loading, PredictSource, Split
 from spectral_residual.pose.dataset import ImageError
 from spectral_residual.pose.drawing import picture_names
 from spectral_residual.pose.person import mask_area
@@ -98,8 +98,8 @@ def put(*keys):
         (put("annotations", 0, "keypoints", 4, "7"), "keypoints: got '7', expected 15 finite"),
         (put("annotations", 0, "keypoints", 4, float("nan")), "keypoints: got nan, expected 15"),
         (put("annotations", 0, "iscrowd", "0"), "iscrowd: got '0', expected an integer"),
-        (put("annotations", 0, "iscrowd", 2), "iscrowd: got 2, expected 0 to 1"),
-        (put("annotations", 0, "num_keypoints", 6), "num_keypoints: got 6, expected 0 to 5"),
+        (put("annotations", 0, "iscrowd", -1), "iscrowd: got -1, expected at least 0"),
+        (put("annotations", 0, "num_keypoints", -1), "num_keypoints: got -1, expected at least 0"),
         (put("annotations", 0, "area", "12"), "area: got '12', expected one finite number"),
         (put("annotations", 0, "area", -1), r"area: got -1\.0, expected at least 0"),
         (put("annotations", 0, "area", None), "area: got None, expected one finite number"),
@@ -396,6 +396,15 @@ def test_control_characters_are_not_printed(change, root, tmp_path, caplog, caps
         ["AP", "AP50", "AP75", "AP(M)", "AP(L)", "AR", "AR50", "AR75", "AR(M)", "AR(L)"], 0.5
     )
     assert metrics_table({"\x1b\nx": metrics}).splitlines()[2].startswith(r"| \x1b\nx")
+
+
+def test_no_stack_trace_of_a_worker(root):
+    (root / "val" / "0002.png").write_bytes(b"")
+    data = make_data(root, loading=Loading(1, workers=1))
+    data.setup("validate")
+    with pytest.raises(ImageError) as error:
+        list(data.val_dataloader())
+    assert str(error.value) == f"image {root / 'val' / '0002.png'}: the file is empty"
 
 
 def test_no_message_hides_why_images_are_unreadable(root):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import stat
 from pathlib import Path
 
@@ -16,10 +17,17 @@ MOST_PIXELS = 2**28
 """Pixels of the largest image that is decoded where no annotation states its size."""
 
 _MOST_BYTES = 2**31 - 1
+_WORKERS_TRACE = re.compile(r"Caught ImageError in .*?\n[\w.]*ImageError: ", re.DOTALL)
 
 
 class ImageError(ValueError):
-    """An image that is missing, truncated, no image, too large, or not of the annotated size."""
+    """An image that is missing, truncated, no image, too large, or not of the annotated size.
+
+    A loader's worker puts its stack trace before the message, which is removed here.
+    """
+
+    def __init__(self, message: str) -> None:
+        super().__init__(_WORKERS_TRACE.sub("", message).rstrip())
 
 
 def read_image(
