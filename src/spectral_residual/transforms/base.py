@@ -95,7 +95,7 @@ def computing_dtype(x: Tensor) -> torch.dtype:
 def has_hooks(layer: nn.Module) -> bool:
     """Whether hooks or a forward method of its own want a layer to be called as it is."""
     kinds = ("forward_hooks", "forward_pre_hooks", "backward_hooks", "backward_pre_hooks")
-    return "forward" in vars(layer) or any(
+    return "forward" in layer.__dict__ or any(
         getattr(layer, f"_{kind}") or getattr(_module, f"_global_{kind}") for kind in kinds
     )
 
