@@ -57,6 +57,8 @@ class GlobalFilterBlock(Block):
         """The filtered map; transforms and filter are computed in float32 at least."""
         size = (x.shape[2], x.shape[3])
         normed = self.norm(x.movedim(1, 3)).movedim(3, 1)
+        if not x.shape[0]:
+            return normed
         with full_precision(x.device):
             work = pinned(normed).to(computing_dtype(normed))
             weights = torch.view_as_complex(self.filter(size).to(work.dtype).contiguous())
