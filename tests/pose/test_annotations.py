@@ -83,6 +83,7 @@ def test_instances_have_clipped_box_and_labelled_joints(write):
 )
 def test_what_is_left_out(write, change):
     data = content(annotations=[annotation(), annotation(id=2, **change)])
+    data["categories"].append({"id": 3, "name": "bag"})
     assert len(annotated_instances(read_annotations(write(data)), ".")) == 1
 
 
@@ -96,7 +97,10 @@ def test_what_is_left_out(write, change):
         (content(categories=[{"id": 1, "name": "cat"}]), "exactly one category"),
         (content(images=[{"id": 7, "file_name": "a.jpg", "width": 3}]), r"images\[0\].*'height'"),
         (content(images=[{"id": True, "file_name": "a"}]), r"images\[0\]: id: .*an integer"),
-        (content(images=[{"id": 7, "file_name": 3}]), r"images\[0\]: file_name: .*a string"),
+        (
+            content(images=[{"id": 7, "file_name": 3}]),
+            r"images\[0\] \(id 7\): file_name: .*a string",
+        ),
         (content(annotations=[annotation(keypoints=[1, 2, 2])]), "keypoints: got 3 .*expected 9"),
         (content(annotations=[annotation(image_id=8)]), "image_id 8 is not in 'images'"),
         (
@@ -148,8 +152,8 @@ def test_detections_empty_or_outside_are_left_out(write, box):
         ({"a": 1}, "expected a list of detections"),
         ([detection(image_id=1)], "entry 0: image_id 1 is not an image of"),
         ([detection(), {"image_id": 7}], "entry 1: missing field 'category_id'"),
-        ([detection(bbox=None)], "bbox: got 1 numbers, expected 4 finite numbers"),
-        ([detection(score="high")], "score: got 'high', expected a number"),
+        ([detection(bbox=None)], "bbox: got None, expected 4 finite numbers"),
+        ([detection(score="high")], "score: got 'high', expected one finite number"),
     ],
 )
 def test_faults_of_detections(write, data, message):

@@ -12,7 +12,14 @@ import torch
 from spectral_residual import FixedOrthogonalTransform, FourierTransform, create_transform
 from spectral_residual.transforms import TRANSFORMS
 from spectral_residual.transforms.base import check_size
-from spectral_residual.transforms.bases import BASES, _kept, basis, constant
+from spectral_residual.transforms.bases import (
+    _FEWEST_KEPT,
+    _KEPT,
+    _MOST_BYTES,
+    BASES,
+    basis,
+    constant,
+)
 from spectral_residual.transforms.fourier import column_weights
 
 EXACT = 1e-12
@@ -308,14 +315,15 @@ def test_matrices_are_kept_but_not_for_ever():
     like = torch.zeros(1)
     first = constant(basis, like, "dct", 23, 23)
     assert constant(basis, like, "dct", 23, 23) is first
-    for n in range(24, 24 + _kept.cache_parameters()["maxsize"]):
-        constant(basis, like, "dct", n, 2)
+    for n in range(24, 330):
+        constant(basis, like, "dct", n, n)
+        assert len(_KEPT) <= _FEWEST_KEPT or sum(m.nbytes for m in _KEPT.values()) <= _MOST_BYTES
     assert constant(basis, like, "dct", 23, 23) is not first
 
 
 @pytest.mark.parametrize("name", ["fft", "fft-matmul", *BASES])
 def test_export_and_compile_without_any_earlier_run(name):
-    _kept.cache_clear()
+    _KEPT.clear()
     transform = build(name, (6, 5))
 
     class RoundTrip(torch.nn.Module):
@@ -329,7 +337,7 @@ def test_export_and_compile_without_any_earlier_run(name):
     x = random(2, 3, 6, 5)
     exported = torch.export.export(RoundTrip(), (x,)).module()
     assert gap(exported(x), 2 * x) <= EXACT
-    _kept.cache_clear()
+    _KEPT.clear()
     compiled = torch.compile(RoundTrip(), fullgraph=True, backend="eager")
     assert gap(compiled(x), 2 * x) <= EXACT
     torch.compiler.reset()

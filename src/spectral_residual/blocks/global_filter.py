@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from ..transforms import FourierTransform
-from ..transforms.base import Size, check_size, computing_dtype, full_precision
+from ..transforms.base import Size, check_size, computing_dtype, full_precision, pinned
 from ..transforms.bases import interpolate
 from ..transforms.fourier import inverse_half_spectrum
 from .base import Block, Shape
@@ -57,8 +57,10 @@ class GlobalFilterBlock(Block):
         """The filtered map; transforms and filter are computed in float32 at least."""
         size = (x.shape[2], x.shape[3])
         normed = self.norm(x.movedim(1, 3)).movedim(3, 1)
+        if not x.shape[0]:
+            return normed
         with full_precision(x.device):
-            work = normed.to(computing_dtype(normed))
+            work = pinned(normed).to(computing_dtype(normed))
             weights = torch.view_as_complex(self.filter(size).to(work.dtype).contiguous())
             spectrum = torch.fft.rfft2(work, norm="ortho") * weights
             return inverse_half_spectrum(spectrum, size[1])

@@ -145,6 +145,8 @@ class SpectralResidual(nn.Module, ABC):
         self.size = size
         self.order = order
         self.transform = transform
+        if not abs(alpha) <= torch.finfo(torch.float32).max:
+            raise ValueError(f"alpha must be a finite number, got {alpha!r}")
         self.alpha = nn.Parameter(torch.full((1,), float(alpha)))
         self.register_load_state_dict_pre_hook(_shape_alpha)
 
@@ -207,10 +209,10 @@ class SpectralResidual(nn.Module, ABC):
     def check_input(self, shape: Shape) -> None:
         """Raise ValueError unless maps have the block's channels and number of axes."""
         axes = self.transform.axes if self.frames is None else 3
-        if len(shape) != 2 + axes or shape[1] != self.channels:
-            kind, frames = "a feature map", ""
-            if axes == 3:
-                kind, frames = "a video", f"{self.frames or 'T'}, "
+        nothing = not torch.compiler.is_compiling() and 0 in shape[2:]
+        if len(shape) != 2 + axes or shape[1] != self.channels or nothing:
+            kind = "a video" if axes == 3 else "a feature map"
+            frames = f"{self.frames or 'T'}, " if axes == 3 else ""
             raise ValueError(
                 f"expected {kind} of shape (N, {self.channels}, {frames}H, W), got {tuple(shape)}"
             )

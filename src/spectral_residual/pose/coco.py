@@ -8,6 +8,7 @@ number of joints.
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from numbers import Integral
 from pathlib import Path
@@ -15,12 +16,12 @@ from typing import Any
 
 import numpy as np
 from faster_coco_eval import COCO, COCOeval_faster
-from numpy.typing import NDArray
 
 from ..report.files import write_file
 from ..report.table import format_table
-from .checks import check_shape, number_field, typed_field
+from .checks import check_shape, number_field, printable, short, typed_field
 from .oks import Poses, check_sigmas
+from .person import person_fields
 
 KEYPOINT_METRICS = ("AP", "AP50", "AP75", "AP(M)", "AP(L)", "AR", "AR50", "AR75", "AR(M)", "AR(L)")
 """Names of the ten COCO keypoint metrics, in COCO's order."""
@@ -90,7 +91,9 @@ def write_results(path: str | Path, entries: Sequence[Mapping[str, Any]]) -> Non
     try:
         text = json.dumps(list(entries), allow_nan=False)
     except ValueError as error:
-        raise ValueError(f"results for {path}: got NaN or infinity, expected numbers") from error
+        raise ValueError(
+            f"results for {printable(path)}: got NaN or infinity, expected numbers"
+        ) from error
     write_file(path, text)
 
 
@@ -103,7 +106,8 @@ def evaluate_keypoints(
     or have no labelled keypoints are ignored together with the poses matched to them; the size of
     a person is the annotation's ``area``, that of an unmatched pose the extent of its keypoints
     (other fields of a result, such as ``bbox``, are not read). Poses in images without people
-    are false positives. Two traps of that evaluation are removed: annotation ids play no part
+    are false positives. Categories without keypoints beside one that has some are left out with
+    their annotations. Two traps of that evaluation are removed: annotation ids play no part
     (there, an id of 0 is never matched), and results of an unknown category are an error rather
     than dropped.
 
@@ -111,8 +115,8 @@ def evaluate_keypoints(
     ----------
     annotations : dict
         Content of a COCO keypoint file: ``images`` (``id``), ``categories`` (``id``),
-        ``annotations`` (``image_id``, ``category_id``, ``keypoints``, ``num_keypoints``,
-        ``area``, ``bbox``, and ``iscrowd``, 0 if missing).
+        ``annotations`` (``image_id``, ``category_id``, ``keypoints``, ``bbox``, and
+        ``num_keypoints``, ``area`` and ``iscrowd``, which `person_fields` derives if missing).
     results : sequence of dict
         As returned by :func:`coco_results`; may be empty.
     sigmas : sequence of float
@@ -128,7 +132,7 @@ def evaluate_keypoints(
     ------
     ValueError
         For annotations or results with missing or wrong fields, keypoints that are not 3K
-        numbers, unknown images or categories, and annotations without images.
+        numbers, unknown images or categories, ids given twice, and annotations without images.
     """
     deviations = check_sigmas(sigmas)
     truth = _checked_annotations(annotations, 3 * len(deviations))
@@ -162,7 +166,8 @@ def metrics_table(metrics: Mapping[str, Mapping[str, float]]) -> str:
     rows = []
     for model, row in metrics.items():
         values = [row[name] for name in KEYPOINT_METRICS]
-        rows.append([model, *("-" if value == -1 else f"{100 * value:.1f}" for value in values)])
+        cells = ["-" if value == -1 else f"{100 * value:.1f}" for value in values]
+        rows.append([printable(model), *cells])
     return format_table(("model", *KEYPOINT_METRICS), rows)
 
 
@@ -181,21 +186,21 @@ def _checked_annotations(content: Mapping[str, Any], length: int) -> dict[str, A
     }
     if not truth["images"]:
         raise ValueError("annotations: got no image to evaluate, expected at least one")
+    for name, records in truth.items():
+        twice = [i for i, times in Counter(r["id"] for r in records).items() if times > 1]
+        if twice:
+            raise ValueError(f"{name}: id: got {short(twice)} more than once, expected once")
+    known = _known(truth)
+    with_joints = [c["id"] for c in content["categories"] if c.get("keypoints")]
+    without = {c["id"] for c in truth["categories"]} - set(with_joints) if with_joints else set()
+    truth["categories"] = [c for c in truth["categories"] if c["id"] not in without]
     truth["annotations"] = []
     for index, entry in enumerate(typed_field(content, "annotations", "annotations", list)):
         where = f"annotations[{index}]"
-        fields = _keypoint_fields(entry, where, length)
-        crowd = {"iscrowd": 0, **entry}
-        truth["annotations"].append(
-            {
-                **fields,
-                "id": index + 1,
-                "num_keypoints": int(typed_field(entry, "num_keypoints", where, Integral)),
-                "area": number_field(entry, "area", where).item(),
-                "bbox": number_field(entry, "bbox", where, 4).tolist(),
-                "iscrowd": int(typed_field(crowd, "iscrowd", where, Integral, bool)),
-            }
-        )
+        ids = _ids(entry, where, known)
+        if ids["category_id"] not in without:
+            fields = person_fields(entry, where, length)
+            truth["annotations"].append({**fields, **ids, "id": index + 1})
     return truth
 
 
@@ -206,32 +211,33 @@ def _checked_results(
 
     The size of an unmatched pose is taken from its ``area``: the extent of its keypoints.
     """
-    known = {
-        "image_id": {image["id"] for image in truth["images"]},
-        "category_id": {category["id"] for category in truth["categories"]},
-    }
-    found = []
+    known, found = _known(truth), []
     for index, entry in enumerate(results):
         where = f"results[{index}]"
-        fields = _keypoint_fields(entry, where, length)
-        for name, allowed in known.items():
-            if fields[name] not in allowed:
-                raise ValueError(
-                    f"{where}: {name}: got unknown {fields[name]}, expected one of the "
-                    f"{len(allowed)} in the annotations"
-                )
-        points: NDArray[np.float64] = np.reshape(fields["keypoints"], (-1, 3))[:, :2]
+        fields: dict[str, Any] = _ids(entry, where, known)
+        keypoints = number_field(entry, "keypoints", where, length)
+        points = keypoints.reshape(-1, 3)[:, :2]
         low = points.min(axis=0)
         width, height = (points.max(axis=0) - low).tolist()
+        fields |= {"keypoints": keypoints.tolist()}
         fields |= {"id": index + 1, "score": number_field(entry, "score", where).item()}
         fields |= {"area": width * height, "bbox": [*low.tolist(), width, height], "iscrowd": 0}
         found.append(fields)
     return found
 
 
-def _keypoint_fields(entry: Any, where: str, length: int) -> dict[str, Any]:
-    return {
-        "image_id": int(typed_field(entry, "image_id", where, Integral)),
-        "category_id": int(typed_field(entry, "category_id", where, Integral)),
-        "keypoints": number_field(entry, "keypoints", where, length).tolist(),
-    }
+def _known(truth: Mapping[str, Any]) -> dict[str, set[int]]:
+    lists = {"image_id": truth["images"], "category_id": truth["categories"]}
+    return {name: {record["id"] for record in records} for name, records in lists.items()}
+
+
+def _ids(entry: Any, where: str, known: Mapping[str, set[int]]) -> dict[str, int]:
+    """Ids of the image and the category of a record, which must be known."""
+    ids = {name: int(typed_field(entry, name, where, Integral)) for name in known}
+    for name, allowed in known.items():
+        if ids[name] not in allowed:
+            raise ValueError(
+                f"{where}: {name}: got unknown {ids[name]}, expected one of the {len(allowed)} "
+                "in the annotations"
+            )
+    return ids

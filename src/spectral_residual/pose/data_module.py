@@ -16,6 +16,7 @@ from .annotations import (
     read_annotations,
 )
 from .augment import AugmentConfig, PoseAugment
+from .checks import printable, short
 from .dataset import KeypointDataset, OnBroken, image_instances, list_images
 from .layouts import AUTO, find_splits
 from .skeleton import Skeleton
@@ -38,12 +39,20 @@ class Split:
         ones.
     minimum_score : float
         Detections with a lower score are left out.
+    apply_exif : bool
+        The annotations refer to pictures that are turned as their EXIF orientation says, as
+        most programs show them; by default they refer to the stored rasters.
+    files_outside : bool
+        Image files may lie outside the folder `images`: names with ``..``, absolute ones and
+        symbolic links.
     """
 
     annotations: str = AUTO
     images: str = AUTO
     detections: str | None = None
     minimum_score: float = 0.0
+    apply_exif: bool = False
+    files_outside: bool = False
 
 
 @dataclass(frozen=True)
@@ -70,7 +79,8 @@ class PredictSource:
     Attributes
     ----------
     images : str or None
-        Folder of images, each taken as one box. None predicts on the test or validation split.
+        Folder of images, each taken as one box and turned as its EXIF orientation says. None
+        predicts on the test or validation split.
     """
 
     images: str | None = None
@@ -105,6 +115,8 @@ class KeypointDataModule(DataModule):
     ----------
     skeleton : Skeleton
         Joints of the data, read from the validation (or training) annotations.
+    predicted_files : dict of int to str
+        File names by image id, where a folder of images is predicted on.
     """
 
     unit = "persons"
@@ -127,6 +139,7 @@ class KeypointDataModule(DataModule):
         self.splits = {"train": train, "val": val, "test": test or val}
         self._not_found = find_splits(self.root, self.splits)
         self.predict_source = predict
+        self.predicted_files: dict[int, str] = {}
         self.input_size = (int(input_size[0]), int(input_size[1]))
         self.augment = augment
         if {"train", "val"} <= self._not_found.keys():
@@ -136,7 +149,7 @@ class KeypointDataModule(DataModule):
         self._category = described.category
         self.skeleton = Skeleton.from_category(
             described.category,
-            source=str(described.path),
+            source=printable(described.path),
             sigmas=joints.sigmas,
             flip_pairs=joints.flip_pairs,
         )
@@ -157,6 +170,7 @@ class KeypointDataModule(DataModule):
                 f"data.joints.flip_pairs: {option} mirrors images, but none of the joints "
                 f"{list(skeleton.names)} is known to be the left or right one of two; expected "
                 "the pairs of names that swap, or [] if there are none"
+                + ("" if skeleton.sigmas else "; data.joints.sigmas are missing as well")
             )
 
     def annotations(self, split: str) -> KeypointAnnotations:
@@ -186,12 +200,14 @@ class KeypointDataModule(DataModule):
             if folder is None:
                 instances = self._evaluated("test")
             else:
-                instances = image_instances(list_images(folder), self.skeleton.num_joints)
+                images = list_images(folder)
+                self.predicted_files = {i: file.name for i, file in enumerate(images)}
+                instances = image_instances(images, self.skeleton.num_joints)
             self._add("predict", instances, "report")
 
     def sample_name(self, index: int) -> str:
         """Image file of a training person."""
-        return str(self.datasets["train"].instances[index].file)
+        return printable(self.datasets["train"].instances[index].file)
 
     @property
     def train_source(self) -> Path:
@@ -206,7 +222,7 @@ class KeypointDataModule(DataModule):
     def _folder(self, split: str) -> Path:
         folder = self.root / self.splits[split].images
         if not folder.is_dir():
-            raise FileNotFoundError(f"data.{split}.images: no folder {folder}")
+            raise FileNotFoundError(f"data.{split}.images: no folder {printable(folder)}")
         return folder
 
     def _checked(self, split: str) -> KeypointAnnotations:
@@ -214,14 +230,20 @@ class KeypointDataModule(DataModule):
         names = tuple(annotations.category["keypoints"])
         if names != self.skeleton.names:
             raise ValueError(
-                f"{annotations.path}: its {len(names)} joints {list(names)} are not the "
-                f"{self.skeleton.num_joints} joints of the other split {list(self.skeleton.names)}"
+                f"{printable(annotations.path)}: its {len(names)} joints {short(list(names))} are "
+                f"not the {self.skeleton.num_joints} joints of the other split "
+                f"{short(list(self.skeleton.names))}"
             )
         return annotations
 
     def _annotated(self, split: str) -> list[Instance]:
-        annotations = self._checked(split)
-        instances = annotated_instances(annotations, self._folder(split))
+        annotations, source = self._checked(split), self.splits[split]
+        instances = annotated_instances(
+            annotations,
+            self._folder(split),
+            apply_exif=source.apply_exif,
+            files_outside=source.files_outside,
+        )
         log.info(
             "%s: %d of %d annotated persons used", split, len(instances),
             len(annotations.annotations),
@@ -237,6 +259,8 @@ class KeypointDataModule(DataModule):
             self._checked(split),
             self._folder(split),
             source.minimum_score,
+            apply_exif=source.apply_exif,
+            files_outside=source.files_outside,
         )
 
     def _add(
@@ -247,7 +271,7 @@ class KeypointDataModule(DataModule):
         augment: PoseAugment | None = None,
     ) -> None:
         if not instances:
-            raise ValueError(f"the {name} data in {self.root} hold no person to use")
+            raise ValueError(f"the {name} data in {printable(self.root)} hold no person to use")
         self.datasets[name] = KeypointDataset(
             instances, self.input_size, augment, seed=self.seed, on_broken=on_broken
         )

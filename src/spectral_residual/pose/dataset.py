@@ -1,4 +1,4 @@
-"""Image files, with honest errors for broken ones, and crops of persons out of them as samples."""
+"""Crops of persons out of images, as samples."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
-import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -17,7 +16,9 @@ from torch.utils.data import Dataset
 
 from .annotations import Instance
 from .augment import PoseAugment, View
+from .checks import printable
 from .geometry import apply_affine, box_to_center_size, crop_matrix, mirror_first, warp
+from .images import ImageError, image_size, read_image
 
 Sample = dict[str, Any]
 
@@ -27,61 +28,6 @@ _IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
 _REPLACEMENT_TRIES = 20
 
 log = logging.getLogger(__name__)
-
-
-class ImageError(ValueError):
-    """An image that is missing, truncated, no image, or not of the annotated size."""
-
-
-def read_image(path: str | Path, expected_size: tuple[int, int] | None = None) -> NDArray[np.uint8]:
-    """Read an image file.
-
-    The stored raster is returned: an EXIF orientation is ignored, because annotations refer to
-    the raster.
-
-    Parameters
-    ----------
-    path : path
-        JPEG, PNG or another format that OpenCV reads.
-    expected_size : (int, int), optional
-        Height and width (H, W) that it must have.
-
-    Returns
-    -------
-    ndarray
-        (H, W, 3) uint8, **BGR** as OpenCV reads it.
-
-    Raises
-    ------
-    ImageError
-        If the file is missing, truncated, not an image, or of another size.
-    """
-    path = Path(path)
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise ImageError(f"image {path}: {error.strerror or error}") from error
-    if _is_truncated(content):
-        raise ImageError(f"image {path}: the file is truncated ({len(content)} bytes)")
-    flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
-    image = cv2.imdecode(np.frombuffer(content, np.uint8), flags) if content else None
-    if image is None:
-        raise ImageError(f"image {path}: not an image that OpenCV can read")
-    if expected_size is not None and image.shape[:2] != tuple(expected_size):
-        raise ImageError(
-            f"image {path}: expected {expected_size[1]}x{expected_size[0]} pixels (W x H) as "
-            f"annotated, got {image.shape[1]}x{image.shape[0]}"
-        )
-    return np.asarray(image, dtype=np.uint8)
-
-
-def _is_truncated(content: bytes) -> bool:
-    """Whether a JPEG or PNG lacks its end; decoders fill the rest of such files with grey."""
-    if content.startswith(b"\xff\xd8\xff"):
-        return content.rfind(b"\xff\xd9") < content.rfind(b"\xff\xda")
-    if content.startswith(b"\x89PNG"):
-        return b"IEND" not in content[-16:]
-    return False
 
 
 class KeypointDataset(Dataset[Sample]):
@@ -133,25 +79,24 @@ class KeypointDataset(Dataset[Sample]):
         """Sample of an index, or of a pair (epoch, index) as `EpochSampler` yields it."""
         epoch, index = key if isinstance(key, tuple) else (0, key)
         rng = np.random.default_rng((self.seed, epoch, index))
-        broken = -1
+        broken, reason = -1, ""
         for _ in range(_REPLACEMENT_TRIES):
             try:
                 return self._crop(index, rng, broken)
-            except ImageError:
+            except ImageError as error:
                 if self.on_broken == "raise":
                     raise
-                broken = index
+                broken, reason = index, str(error)
                 if self.on_broken == "report":
                     return self._black(index)
                 index = int(rng.integers(len(self)))
         raise ImageError(
-            f"{_REPLACEMENT_TRIES} random images in a row are unreadable, the last one "
-            f"{self.instances[index].file}"
+            f"{_REPLACEMENT_TRIES} random images in a row are unreadable; the last: {reason}"
         )
 
     def _crop(self, index: int, rng: np.random.Generator, broken: int) -> Sample:
         instance = self.instances[index]
-        image = read_image(instance.file, instance.image_size)
+        image = read_image(instance.file, instance.image_size, instance.apply_exif)
         width, view = image.shape[1], self._view(instance)
         if self.augment is not None:
             view = self.augment(view, width, self._aspect, rng)
@@ -196,8 +141,8 @@ def image_instances(paths: Sequence[str | Path], num_joints: int) -> list[Instan
     Parameters
     ----------
     paths : sequence of path
-        Image files; each is read once, for its size. Unreadable ones keep a box of one pixel
-        and are reported when they are cropped.
+        Image files, which are turned as their EXIF orientation says; each is read once, for its
+        size. Unreadable ones keep a box of one pixel and are reported when they are cropped.
     num_joints : int
         Joints K of the skeleton.
     """
@@ -205,11 +150,13 @@ def image_instances(paths: Sequence[str | Path], num_joints: int) -> list[Instan
     instances = []
     for number, path in enumerate(paths):
         try:
-            height, width = read_image(path).shape[:2]
+            height, width = image_size(path)
         except ImageError:
             height, width = 2, 2
-        box = np.array([0.0, 0.0, width - 1.0, height - 1.0])
-        instances.append(Instance(number, Path(path), None, box, 1.0, joints, joints[:, 0]))
+        box = np.array([0.0, 0.0, max(width - 1.0, 1.0), max(height - 1.0, 1.0)])
+        instances.append(
+            Instance(number, Path(path), None, box, 1.0, joints, joints[:, 0], apply_exif=True)
+        )
     return instances
 
 
@@ -225,10 +172,10 @@ def list_images(folder: str | Path) -> list[Path]:
     """
     folder = Path(folder)
     if not folder.is_dir():
-        raise FileNotFoundError(f"no folder {folder}")
+        raise FileNotFoundError(f"no folder {printable(folder)}")
     paths = sorted(p for p in folder.iterdir() if p.suffix.lower() in _IMAGE_SUFFIXES)
     if not paths:
-        raise ValueError(f"{folder} holds no image ({', '.join(_IMAGE_SUFFIXES)})")
+        raise ValueError(f"{printable(folder)} holds no image ({', '.join(_IMAGE_SUFFIXES)})")
     return paths
 
 
@@ -243,11 +190,10 @@ def report_broken(dataset: KeypointDataset, indices: Iterable[int]) -> None:
         ``broken`` of the samples.
     """
     instances = [dataset.instances[index] for index in indices if index >= 0]
-    files = {instance.file: instance.image_size for instance in instances}
-    for file, size in sorted(files.items()):
+    for instance in {instance.file: instance for instance in instances}.values():
         try:
-            read_image(file, size)
-            log.warning("left out: image %s could not be read before", file)
+            read_image(instance.file, instance.image_size, instance.apply_exif)
+            log.warning("left out: image %s could not be read before", printable(instance.file))
         except ImageError as error:
             log.warning("left out: %s", error)
 

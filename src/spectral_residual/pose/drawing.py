@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import logging
 from collections import defaultdict
+from collections.abc import Iterable
 from pathlib import Path
 
 import cv2
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .dataset import KeypointDataset, read_image
+from .checks import printable
+from .dataset import KeypointDataset
+from .images import read_image
 from .oks import Poses
 from .skeleton import Skeleton
 
 _LEFT_COLOUR = (255, 140, 0)
 _RIGHT_COLOUR = (0, 160, 255)
 _MIDDLE_COLOUR = (120, 220, 80)
+_LONGEST_SIDE = 65500
+
+log = logging.getLogger(__name__)
 
 
 def draw_poses(
@@ -70,7 +77,7 @@ def write_overlays(
     Parameters
     ----------
     folder : Path
-        Made if it is not there; pictures have the names of the images.
+        Made if it is not there; pictures have the names of the images, see `picture_names`.
     poses : dict of ndarray
         Rescored poses; see `rescored_poses`.
     dataset : KeypointDataset
@@ -87,19 +94,54 @@ def write_overlays(
     """
     folder.mkdir(parents=True, exist_ok=True)
     rows: dict[Path, list[int]] = defaultdict(list)
+    instances = {}
     for row, (index, score) in enumerate(zip(poses["index"], poses["score"], strict=True)):
-        shown = rows[dataset.instances[index].file]
+        instance = dataset.instances[index]
+        instances[instance.file] = instance
+        shown = rows[instance.file]
         if score > threshold:
             shown.append(row)
+    names, count = picture_names(rows), 0
     for file, shown in rows.items():
-        image = np.ascontiguousarray(read_image(file)[:, :, ::-1])
+        instance = instances[file]
+        image = read_image(file, instance.image_size, instance.apply_exif)[:, :, ::-1]
         drawn = draw_poses(
             image, poses["keypoints"][shown], poses["joint_scores"][shown], skeleton, threshold
         )
-        path = folder / f"{file.stem}.jpg"
-        if not cv2.imwrite(str(path), drawn[:, :, ::-1]):
-            raise OSError(f"could not write {path}")
-    return len(rows)
+        if max(drawn.shape) > _LONGEST_SIDE:
+            height, width = drawn.shape[:2]
+            log.warning("no picture of %s: no JPEG holds %dx%d", printable(file), width, height)
+            continue
+        _, encoded = cv2.imencode(".jpg", drawn[:, :, ::-1])
+        (folder / f"{names[file]}.jpg").write_bytes(encoded.tobytes())
+        count += 1
+    return count
+
+
+def picture_names(files: Iterable[Path]) -> dict[Path, str]:
+    """Different names, without suffix, for pictures of image files.
+
+    A file keeps its own name where no other has it, upper and lower case being the same. Of
+    those with the same name, the folder comes before it if it differs, and the suffix after it:
+    ``cam1_0001`` and ``cam2_0001``, ``a_jpg`` and ``a_png``.
+    """
+    groups: dict[str, list[Path]] = defaultdict(list)
+    for file in sorted(files):
+        groups[file.stem.casefold()].append(file)
+    names = {group[0]: group[0].stem for group in groups.values() if len(group) == 1}
+    taken = {name.casefold() for name in names.values()}
+    for group in (group for group in groups.values() if len(group) > 1):
+        folders = len({file.parent for file in group}) > 1
+        suffixes = len({file.suffix for file in group}) > 1
+        for file in group:
+            name = f"{file.parent.name}_{file.stem}" if folders else file.stem
+            name += f"_{file.suffix[1:]}" if suffixes else ""
+            number, names[file] = 1, name
+            while names[file].casefold() in taken:
+                number += 1
+                names[file] = f"{name}_{number}"
+            taken.add(names[file].casefold())
+    return names
 
 
 def _side_colour(name: str) -> tuple[int, int, int]:

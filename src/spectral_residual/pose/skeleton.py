@@ -9,12 +9,14 @@ from __future__ import annotations
 import json
 import math
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib import resources
 from typing import Any
 
 from ..errors import unknown_name
+from .checks import number_field, printable, short
 
 _WORD = re.compile(r"[A-Z]+(?=[A-Z][a-z])|[A-Z]?[a-z]+|[A-Z]+")
 _OPPOSITE = {"left": "right", "Left": "Right", "LEFT": "RIGHT", "l": "r", "L": "R"}
@@ -58,7 +60,7 @@ class Skeleton:
         count = len(self.names)
         if count == 0:
             raise ValueError("names: got no joint, expected at least one")
-        repeated = sorted({name for name in self.names if self.names.count(name) > 1})
+        repeated = sorted(name for name, times in Counter(self.names).items() if times > 1)
         if repeated:
             raise ValueError(f"names: got {repeated} more than once, expected different names")
         for field, pairs in (("flip_pairs", self.flip_pairs), ("edges", self.edges)):
@@ -68,9 +70,9 @@ class Skeleton:
                         f"{field}: got {tuple(pair)}, expected two 0-based joint indices "
                         f"below {count}"
                     )
-        paired = [joint for pair in self.flip_pairs for joint in pair]
+        paired = Counter(joint for pair in self.flip_pairs for joint in pair)
         for joint in paired:
-            if paired.count(joint) > 1:
+            if paired[joint] > 1:
                 pairs_of = [pair for pair in self.flip_pairs if joint in pair]
                 raise ValueError(
                     f"flip_pairs: joint {joint} ({self.names[joint]!r}) is in {pairs_of}, "
@@ -208,7 +210,7 @@ def _read_names(category: Mapping[str, Any]) -> tuple[str, ...]:
     names: Any = category.get("keypoints")
     if not _is_list(names) or not all(isinstance(name, str) for name in names):
         raise ValueError(
-            f"keypoints: got {names!r} in category {category.get('name')!r}, "
+            f"keypoints: got {short(names)} in category {short(category.get('name'))}, "
             "expected a list of joint names"
         )
     return tuple(names)
@@ -217,12 +219,13 @@ def _read_names(category: Mapping[str, Any]) -> tuple[str, ...]:
 def _joint_index(joint: Any, names: tuple[str, ...], field: str, first: int = 0) -> int:
     if isinstance(joint, str):
         if joint not in names:
-            raise ValueError(f"{field}: {unknown_name('joint', joint, names)}")
+            raise ValueError(printable(f"{field}: {unknown_name('joint', joint[:60], names)}"))
         return names.index(joint)
     end = first + len(names)
     if isinstance(joint, bool) or not isinstance(joint, int) or not first <= joint < end:
         raise ValueError(
-            f"{field}: got {joint!r}, expected a joint name or a {first}-based index below {end}"
+            f"{field}: got {short(joint)}, expected a joint name or a {first}-based index "
+            f"below {end}"
         )
     return joint - first
 
@@ -232,12 +235,13 @@ def _read_pairs(
 ) -> list[tuple[int, int]]:
     """Read pairs of joints, given by names or by indices that count from `first`."""
     if not _is_list(pairs):
-        raise ValueError(f"{field}: got {pairs!r}, expected a list of pairs of joints")
+        raise ValueError(f"{field}: got {short(pairs)}, expected a list of pairs of joints")
     found = []
     for pair in pairs:
         if not _is_list(pair) or len(pair) != 2:
             raise ValueError(
-                f"{field}: got {pair!r}, expected a pair of joint names or {first}-based indices"
+                f"{field}: got {short(pair)}, expected a pair of joint names or {first}-based "
+                "indices"
             )
         one, other = (_joint_index(joint, names, field, first) for joint in pair)
         found.append((one, other))
@@ -309,14 +313,14 @@ def _read_sigmas(sigmas: Any, names: tuple[str, ...], field: str) -> dict[str, f
     else:
         listed = list(sigmas) if _is_list(sigmas) else [sigmas]
         if len(listed) != len(names):
-            raise ValueError(f"{field}: got {listed}, expected {len(names)} numbers")
+            raise ValueError(f"{field}: got {short(listed)}, expected {len(names)} numbers")
         values = dict(zip(names, listed, strict=True))
     for name, sigma in values.items():
         try:
-            values[name] = float(sigma)
-        except (TypeError, ValueError) as error:
+            values[name] = number_field({name: sigma}, name, field).item()
+        except ValueError as error:
             raise ValueError(
-                f"{field}: got {sigma!r} for {name!r}, expected a positive number"
+                f"{field}: got {short(sigma)} for {name!r}, expected a positive number"
             ) from error
     return values
 

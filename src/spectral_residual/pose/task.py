@@ -16,6 +16,7 @@ from torch.optim import Adam
 
 from ..training.optim import ParameterOptions
 from ..training.task import Predictions, Task
+from .checks import printable
 from .coco import coco_results, evaluate_keypoints, metrics_table, write_results
 from .data_module import KeypointDataModule
 from .dataset import normalise, report_broken
@@ -131,9 +132,11 @@ class PoseTask(Task):
         return (heatmaps + flip_heatmaps(mirrored, self.skeleton.flip_permutation)) / 2
 
     def setup(self, stage: str) -> None:
-        """Check that the flip test knows which joints swap."""
+        """Check that the flip test knows which joints swap, and the metrics the sigmas."""
         if self.evaluation.flip_test:
             self._data().check_mirroring("model.evaluation.flip_test")
+        if stage != "fit" or self.trainer.limit_val_batches:
+            self.skeleton.require_sigmas()
 
     def loss(self, batch: Mapping[str, Tensor]) -> Tensor:
         """Mean squared error of the heatmaps; see `keypoint_mse`."""
@@ -166,11 +169,11 @@ class PoseTask(Task):
             results, path = folder / f"results_{split}.json", folder / f"metrics_{split}.json"
             write_results(results, entries)
             path.write_text(json.dumps(metrics, indent=1) + "\n")
-            print(metrics_table({str(annotations.path): coco}))
+            print(metrics_table({printable(annotations.path): coco}))
             if "PCK" in metrics:
                 threshold = self.evaluation.pck_threshold
                 print(f"PCK@{threshold:g} of the diagonal: {100 * metrics['PCK']:.1f} %")
-            print(f"{len(entries)} poses in {results}, metrics in {path.name}")
+            print(f"{len(entries)} poses in {printable(results)}, metrics in {path.name}")
         return metrics
 
     def write_predictions(self, found: Predictions, folder: Path) -> None:
@@ -181,11 +184,14 @@ class PoseTask(Task):
         )  # fmt: skip
         report_broken(dataset, found["broken"])
         poses = self._rescore(found)
-        write_results(results, coco_results(poses, data.category_id))
+        entries = coco_results(poses, data.category_id)
+        for entry in entries if data.predicted_files else ():
+            entry["file_name"] = data.predicted_files[entry["image_id"]]
+        write_results(results, entries)
         threshold = self.evaluation.joint_threshold
         count = write_overlays(overlays, poses, dataset, self.skeleton, threshold)
-        print(f"{len(poses['index'])} poses in {results}")
-        print(f"{count} pictures in {overlays}")
+        print(f"{len(poses['index'])} poses in {printable(results)}")
+        print(f"{count} pictures in {printable(overlays)}")
 
     def describe(self) -> dict[str, Any]:
         """Network, skeleton and the size of the crops that the network was built for."""

@@ -78,6 +78,13 @@ def full_precision(device: torch.device) -> AbstractContextManager[object]:
     return nullcontext()
 
 
+def pinned(x: Tensor) -> Tensor:
+    """The map; in graphs of `torch.jit.trace`, which are of one size, an error at others."""
+    if torch.jit.is_tracing() and not torch.onnx.is_in_onnx_export():
+        return x.expand(-1, -1, *map(int, x.shape[2:]))
+    return x
+
+
 def computing_dtype(x: Tensor) -> torch.dtype:
     """Dtype to transform `x` in: float32 for half precisions, otherwise its own."""
     if not x.is_floating_point():
@@ -88,7 +95,7 @@ def computing_dtype(x: Tensor) -> torch.dtype:
 def has_hooks(layer: nn.Module) -> bool:
     """Whether hooks or a forward method of its own want a layer to be called as it is."""
     kinds = ("forward_hooks", "forward_pre_hooks", "backward_hooks", "backward_pre_hooks")
-    return "forward" in vars(layer) or any(
+    return "forward" in layer.__dict__ or any(
         getattr(layer, f"_{kind}") or getattr(_module, f"_global_{kind}") for kind in kinds
     )
 
@@ -212,7 +219,7 @@ class Transform(nn.Module, ABC):
             Spectrum, (N, parts, C, Hs, Ws) or (N, parts, C, Ts, Hs, Ws), dtype of `x`.
         """
         with full_precision(x.device):
-            work = x.to(self._dtype(x))
+            work = pinned(x).to(self._dtype(x))
             return _analyse(work, *self._analysis(work)).to(x.dtype)
 
     def inverse(self, spectrum: Tensor, size: Size) -> Tensor:
@@ -242,6 +249,7 @@ class Transform(nn.Module, ABC):
         Where the map alone needs a gradient, the one that comes back around the spectrum and the
         one that comes through it are summed by the product itself.
         """
+        x = pinned(x)
         if x.dtype != self._dtype(x) or has_hooks(self):
             return x, self(x)
         with full_precision(x.device):

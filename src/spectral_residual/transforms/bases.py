@@ -7,8 +7,9 @@ for powers of two only, the docstring says how other orders are built.
 
 from __future__ import annotations
 
-import functools
 import math
+import threading
+from collections import OrderedDict
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -234,6 +235,11 @@ def interpolate(
     return (values.movedim(axis, -1) @ matrix.mT).movedim(-1, axis)
 
 
+_KEPT: OrderedDict[Any, Tensor] = OrderedDict()
+_LOCK = threading.Lock()
+_MOST_BYTES, _FEWEST_KEPT = 2**25, 8
+
+
 def constant(build: Callable[..., Tensor], like: Tensor, *arguments: Any) -> Tensor:
     """A matrix that depends on sizes alone, with the device and dtype of `like`.
 
@@ -244,24 +250,24 @@ def constant(build: Callable[..., Tensor], like: Tensor, *arguments: Any) -> Ten
     like : Tensor
         Gives device and dtype; the matrix is rounded once.
     *arguments
-        For `build`. The last 128 results are kept for later calls; compiled and exported graphs
-        compute the matrix.
+        For `build`. The last results are kept for later calls, 32 MiB of them and at least 8;
+        compiled and exported graphs compute the matrix.
     """
     arguments = tuple(int(a) if isinstance(a, Tensor) else a for a in arguments)
     if torch.compiler.is_compiling():
         return build(*arguments).to(device=like.device, dtype=like.dtype)
-    return _kept(build, arguments, like.dtype, like.device)
-
-
-@functools.lru_cache(maxsize=128)
-def _kept(
-    build: Callable[..., Tensor],
-    arguments: tuple[Any, ...],
-    dtype: torch.dtype,
-    device: torch.device,
-) -> Tensor:
+    key = (build, arguments, like.dtype, like.device)
+    with _LOCK:
+        if key in _KEPT:
+            _KEPT.move_to_end(key)
+            return _KEPT[key]
     # Tracing, inference mode, autocast and default devices are states of a thread: in one of its
     # own the matrix is an ordinary tensor, which may outlive them.
     with ThreadPoolExecutor(max_workers=1) as thread:
         matrix = thread.submit(build, *arguments).result()
-        return thread.submit(matrix.to, device=device, dtype=dtype).result()
+        made = thread.submit(matrix.to, device=like.device, dtype=like.dtype).result()
+    with _LOCK:
+        _KEPT[key] = made
+        while len(_KEPT) > _FEWEST_KEPT and sum(m.nbytes for m in _KEPT.values()) > _MOST_BYTES:
+            _KEPT.popitem(last=False)
+    return made

@@ -64,7 +64,7 @@ class FourierTransform(Transform):
 
     def forward(self, x: Tensor) -> Tensor:
         """Transform (N, C, H, W) to (N, 2, C, Hs, Ws); see `Transform.forward`."""
-        if not self._uses_fft():
+        if not self._uses_fft() or not x.shape[0]:
             return super().forward(x)
         with full_precision(x.device):
             axes = tuple(range(x.dim() - self.axes, x.dim()))
@@ -73,7 +73,7 @@ class FourierTransform(Transform):
 
     def inverse(self, spectrum: Tensor, size: Size) -> Tensor:
         """Transform (N, 2, C, Hs, Ws) back; see `Transform.inverse` and the module."""
-        if not self._uses_fft():
+        if not self._uses_fft() or not spectrum.shape[0]:
             return super().inverse(spectrum, size)
         with full_precision(spectrum.device):
             whole = torch.complex(*spectrum.to(self._dtype(spectrum)).unbind(1))

@@ -140,7 +140,7 @@ class LearnableOrthogonal(OrthogonalTransform):
                 f"{self.size[0]}x{self.size[1]} (H x W), got {size[0]}x{size[1]}; its matrices "
                 "cannot be resampled: build the block for this size, or use a fixed transform"
             )
-        if not torch.compiler.is_compiling():
+        if not (torch.compiler.is_compiling() or torch.jit.is_tracing()):
             self._settle()
             self._unseen_update_possible = torch.is_grad_enabled()
         return [(self.P.to(like.dtype), size[1]), (self.Q.to(like.dtype).mT, 1)]
