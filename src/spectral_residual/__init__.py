@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from .blocks import SRLVideoBlock as SRLVideoBlock
     from .blocks import TemporalShift as TemporalShift
     from .blocks import create_block as create_block
+    from .inserted import inserted_blocks as inserted_blocks
+    from .inserted import remove_blocks as remove_blocks
     from .insertion import insert_blocks as insert_blocks
     from .meta import output_shapes as output_shapes
     from .transforms import TRANSFORMS as TRANSFORMS
@@ -43,6 +45,7 @@ _MODULES = {
         "TemporalShift",
         "create_block",
     ],
+    "inserted": ["inserted_blocks", "remove_blocks"],
     "insertion": ["insert_blocks"],
     "meta": ["output_shapes"],
     "transforms": [

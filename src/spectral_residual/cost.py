@@ -34,7 +34,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
 from .errors import unknown_name
-from .meta import meta_copy, run_on_meta
+from .meta import Inputs, meta_copy, run_on_meta
 from .transforms import Transform
 
 ACCOUNTINGS = ("paper", "paper+bn", "exact")
@@ -96,15 +96,15 @@ class Cost:
         return self.operations / 2**30
 
 
-def measure_cost(model: nn.Module, input_size: tuple[int, ...], accounting: str = "paper") -> Cost:
+def measure_cost(model: nn.Module, input_size: Inputs, accounting: str = "paper") -> Cost:
     r"""Count parameters and operations of a network, on the meta device.
 
     Parameters
     ----------
     model : nn.Module
-        Any network that runs on one tensor (1, \*input_size); it is not changed.
-    input_size : tuple of int
-        Shape of one input without the batch axis, e.g. ``(3, 256, 192)``.
+        Any network; it is not changed.
+    input_size : tuple of int or Example
+        Shape of one input without the batch axis, e.g. ``(3, 256, 192)``, or an example of all.
     accounting : {"paper", "paper+bn", "exact"}
         See the module's text.
 

@@ -19,41 +19,58 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.conv import _ConvNd
 
 from .blocks import FoldedVideoBlock, create_block
-from .meta import Shape, find_containers, meta_copy, observe, output_shapes, run_on_meta
+from .meta import (
+    Example,
+    Inputs,
+    Shape,
+    Where,
+    as_inputs,
+    find_containers,
+    meta_copy,
+    module_names,
+    observe,
+    output_shapes,
+    run_on_meta,
+)
 
 BlockFactory = Callable[[int, Shape], nn.Module]
 """Makes a block for so many channels and a size (H, W) or (T, H, W)."""
 
+INSERTED = "_inserted_blocks"
+"""Attribute of a module that holds blocks: their names, and after which of its modules they are."""
+
 
 def insert_blocks(
     model: nn.Module,
-    after: Sequence[str],
+    after: Where | Sequence[Where],
     block: str | BlockFactory = "srl",
     *,
-    input_size: Shape,
+    input_size: Shape | None = None,
+    example_inputs: Any = None,
     block_options: Mapping[str, Any] | None = None,
     folded_time: bool = False,
     options: Mapping[str, Any] | None = None,
 ) -> nn.Module:
     r"""Insert a block after each named module, in place.
 
-    All weights keep their names, so that pre-trained weights can be loaded before or after. As the
-    blocks start as the identity (alpha is 0; all but ``tsm``, ``srl`` for videos, and timm's), the
-    network's output does not change. After an error the network is as it was. A block between a
-    convolution and its batch normalisation is warned of: tools that fuse the two do not see it.
+    All weights keep their names. As the blocks start as the identity (alpha is 0; all but ``tsm``,
+    ``srl`` for videos, and timm's), the output does not change. After an error the network is as it
+    was. A block between a convolution and its batch normalisation is warned of.
 
     Parameters
     ----------
     model : nn.Module
-        Any network that runs on one tensor (N, \*input_size).
-    after : sequence of str
-        Names as in ``model.named_modules()``, e.g. ``["layer3", "layer4"]``. Their outputs must
-        be feature maps (N, C, H, W), or of videos (N, C, T, H, W).
+        Any network; what it returns does not matter.
+    after : sequence of str or type
+        Names (``["layer3", "layer4"]``), patterns (``"layer*.*"``) or classes; see `module_names`.
+        Their outputs must be feature maps (N, C, H, W), or of videos (N, C, T, H, W).
     block : str or callable, default "srl"
         Name for `create_block`, or what makes a block: ``block(channels, size)`` returns a module
         that maps (N, channels, \*size) to the same shape, size being (H, W) or (T, H, W).
-    input_size : tuple of int
-        Shape of one input without the batch axis, e.g. ``(3, 224, 224)``.
+    input_size : tuple of int, optional
+        Shape of the only input without the batch axis, e.g. ``(3, 224, 224)``.
+    example_inputs : Tensor, tuple or mapping, optional
+        In place of it: the argument, the positional, or the named arguments of a call.
     block_options : mapping, optional
         Further options for `create_block`; for a callable there are none.
     folded_time : bool, default False
@@ -76,11 +93,13 @@ def insert_blocks(
         is named, an output is no feature map or of a kind that the block is not defined for, a
         callable returns no module or one with another output shape, or the network does not run.
     TypeError
-        If `after` is a string.
+        If `after` is one name instead of a sequence.
     """
     block_options = options if block_options is None else block_options
-    _check_arguments(after, block, block_options)
-    for place, new in _planned(model, after, block, input_size, block_options or {}, folded_time):
+    _check_arguments(block, block_options)
+    inputs = as_inputs(input_size, example_inputs)
+    names = module_names(model, after)
+    for place, new in _planned(model, names, block, inputs, block_options or {}, folded_time):
         _attach(place, new)
     return model
 
@@ -89,13 +108,14 @@ def _planned(
     model: nn.Module,
     after: Sequence[str],
     block: str | BlockFactory,
-    input_size: Shape,
+    input_size: Inputs,
     options: Mapping[str, Any],
     folded_time: bool,
 ) -> list[tuple[_Place, nn.Module]]:
     """New blocks and their places; the network is not changed."""
     skeleton = meta_copy(model)
     shapes, called = observe(skeleton, after, input_size)
+    _check_batch(shapes, input_size, folded_time)
     _check_layout(model, shapes, input_size)
     _warn_of_fusion(skeleton, after, called)
     containers = find_containers(skeleton, after, input_size)
@@ -107,12 +127,26 @@ def _planned(
     return planned
 
 
-def _check_layout(model: nn.Module, shapes: Mapping[str, Shape], input_size: Shape) -> None:
+def _check_batch(shapes: Mapping[str, Shape], inputs: Inputs, folded_time: bool) -> None:
+    """Raise ValueError if frames of several videos, which an example holds, are in one batch."""
+    if not folded_time or not isinstance(inputs, Example):
+        return
+    tensors = [t for t in (*inputs.args, *inputs.kwargs.values()) if isinstance(t, Tensor)]
+    if any(len(tensor) != 1 for tensor in tensors if tensor.ndim):
+        sizes = [tuple(tensor.shape) for tensor in tensors]
+        raise ValueError(f"with folded_time example_inputs must be of one video, got {sizes}")
+
+
+def _check_layout(model: nn.Module, shapes: Mapping[str, Shape], input_size: Inputs) -> None:
     """Raise ValueError for maps (N, H, W, C): their second axis follows the input's height."""
-    height = input_size[-2]
-    for other in (2 * height, height + 32, height // 2):
+    sizes: list[Shape] = []
+    if not isinstance(input_size, Example):
+        *before, height, width = input_size
+        others = (2 * height, height + 32, height // 2)
+        sizes = [(*before, other, width) for other in others]
+    for size in sizes:
         try:
-            probed = output_shapes(model, list(shapes), (*input_size[:-2], other, input_size[-1]))
+            probed = output_shapes(model, list(shapes), size)
         except ValueError:
             continue
         wrong = [name for name in shapes if probed[name][1:2] != shapes[name][1:2]]
@@ -148,11 +182,7 @@ def _warn_of_fusion(skeleton: nn.Module, after: Sequence[str], called: Sequence[
             )
 
 
-def _check_arguments(after: Sequence[str], block: object, options: object) -> None:
-    if isinstance(after, str):
-        raise TypeError(f"after must be a sequence of module names, got the string {after!r}")
-    if not after:
-        raise ValueError("after must name at least one module, got none")
+def _check_arguments(block: object, options: object) -> None:
     if isinstance(block, str):
         return
     if isinstance(block, nn.Module) or not callable(block):
@@ -180,7 +210,10 @@ def _create(
     batch, channels, *frame = shape
     size = (batch, *frame) if folded_time else tuple(frame)
     make = functools.partial(create_block, block) if isinstance(block, str) else block
-    new = make(channels, size, **options)
+    try:
+        new = make(channels, size, **options)
+    except ValueError as error:
+        raise ValueError(f"the block for {module!r} ({channels} channels): {error}") from error
     if not isinstance(block, str) or ":" in block:
         _check_block(new, module, channels, size)
     return FoldedVideoBlock(new, batch) if folded_time else new
@@ -215,7 +248,7 @@ def _like(block: nn.Module, target: nn.Module, model: nn.Module) -> nn.Module:
     return block.train(target.training)
 
 
-class _BlockHook:
+class BlockHook:
     """Forward hook that passes a module's output through a block, if it is still there.
 
     The block is the child `label` of the module, or of another `owner`: copies and replicas of
@@ -227,39 +260,38 @@ class _BlockHook:
         self.owner = owner
 
     def __call__(self, module: nn.Module, args: object, output: Tensor) -> Tensor:
+        """Output of the block."""
         owner = module if self.owner is None else self.owner
         block = owner._modules.get(self.label)
         return output if block is None else block(output)
 
 
 class _Place(NamedTuple):
-    """The block becomes a child of `owner`, its name completed by a number if it is taken.
+    """The block becomes a child of `owner`, behind its module `after`; empty for `owner` itself.
 
-    It stands right behind the child `predecessor`, or last. A forward hook of `target` runs it,
-    if there is one; otherwise `owner` runs its children in order.
+    If it is `hooked`, a forward hook of that module runs it; otherwise `owner` runs its children in
+    order.
     """
 
     owner: nn.Module
-    label: str
-    predecessor: str | None = None
-    target: nn.Module | None = None
+    after: str
+    hooked: bool
 
 
 def _find_place(model: nn.Module, name: str, called: Sequence[str], containers: set[str]) -> _Place:
     """Place for a block after a module; see the text of this file."""
     target = model.get_submodule(name)
     if _is_sequential(target):
-        return _Place(target, "srl")
+        return _Place(target, "", hooked=False)
     path = name.split(".")
     parent_name = ".".join(path[:-1])
     parent = model.get_submodule(parent_name)
     if _is_sequential(parent) and parent_name in called:
-        return _Place(parent, f"{path[-1]}_srl", predecessor=path[-1])
+        return _Place(parent, path[-1], hooked=False)
     for depth in range(len(path), -1, -1):
         owner_name = ".".join(path[:depth])
         if owner_name not in containers:
-            owner = model.get_submodule(owner_name)
-            return _Place(owner, "_".join([*path[depth:], "srl"]), target=target)
+            return _Place(model.get_submodule(owner_name), ".".join(path[depth:]), hooked=True)
     raise ValueError(
         f"no place for a block after module {name!r}: every module around it may iterate over "
         f"its children; wrap the network in a module of its own"
@@ -269,15 +301,17 @@ def _find_place(model: nn.Module, name: str, called: Sequence[str], containers: 
 def _attach(place: _Place, block: nn.Module) -> None:
     owner = place.owner
     taken = list(owner._modules)
-    candidates = [place.label, *(f"{place.label}{i}" for i in range(2, len(taken) + 3))]
+    first = "_".join([*filter(None, place.after.split(".")), "srl"])
+    candidates = [first, *(f"{first}{i}" for i in range(2, len(taken) + 3))]
     label = next(label for label in candidates if label not in taken)
     owner.add_module(label, block)
-    if place.predecessor is not None:
-        for key in taken[taken.index(place.predecessor) + 1 :]:
+    owner.__dict__.setdefault(INSERTED, {})[label] = place.after
+    if place.hooked:
+        target = owner.get_submodule(place.after)
+        target.register_forward_hook(BlockHook(label, None if owner is target else owner))
+    elif place.after:
+        for key in taken[taken.index(place.after) + 1 :]:
             owner._modules[key] = owner._modules.pop(key)
-    if place.target is not None:
-        other = None if owner is place.target else owner
-        place.target.register_forward_hook(_BlockHook(label, other))
 
 
 def _is_sequential(module: nn.Module) -> bool:

@@ -3,18 +3,132 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+import fnmatch
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils._pytree import tree_map_only
 
 from .errors import unknown_name
 
 Shape = tuple[int, ...]
 
+Where = str | type[nn.Module]
+"""Name or pattern of modules, or their class."""
 
-def output_shapes(model: nn.Module, names: Sequence[str], input_size: Shape) -> dict[str, Shape]:
+
+@dataclass(frozen=True)
+class Example:
+    """Arguments of a call of a network, for one that takes more than a single tensor."""
+
+    args: tuple[Any, ...] = ()
+    kwargs: Mapping[str, Any] = field(default_factory=dict)
+
+
+Inputs = Shape | Example
+"""Shape of one input without the batch axis, or an example of all inputs."""
+
+
+def as_inputs(input_size: Shape | None, example_inputs: Any) -> Inputs:
+    """Inputs of a network as functions take them.
+
+    Parameters
+    ----------
+    input_size : tuple of int or None
+        Shape of the only input without the batch axis.
+    example_inputs : Tensor, tuple, list, mapping or None
+        The only argument, positional ones, or named ones.
+
+    Raises
+    ------
+    ValueError
+        Unless exactly one of the two is given.
+    """
+    if (input_size is None) == (example_inputs is None):
+        got = "both" if input_size is not None else "neither"
+        raise ValueError(f"give one of input_size and example_inputs, got {got}")
+    if input_size is not None:
+        return tuple(input_size)
+    if isinstance(example_inputs, Mapping):
+        return Example(kwargs=dict(example_inputs))
+    several = isinstance(example_inputs, (tuple, list))
+    return Example(tuple(example_inputs) if several else (example_inputs,))
+
+
+def module_names(model: nn.Module, after: Where | Sequence[Where]) -> list[str]:
+    """Names of modules by names, shell patterns and classes.
+
+    Parameters
+    ----------
+    model : nn.Module
+        Any network.
+    after : str, type, or sequence of them
+        Names as in ``model.named_modules()``. A pattern has ``*``, ``?`` or ``[...]`` in parts of a
+        name and stands for all modules of as many parts: ``layer*.*``. A class stands for all
+        modules that are of it.
+
+    Returns
+    -------
+    list of str
+        In the order of `after`, and of the network within one entry; what several entries stand for
+        is given once.
+
+    Raises
+    ------
+    ValueError
+        If nothing is given, a pattern or class stands for nothing, or a name is unknown or given
+        twice.
+    TypeError
+        If `after` is a name instead of a sequence.
+    """
+    modules = {name: module for name, module in model.named_modules() if name}
+    if isinstance(after, type) or (isinstance(after, str) and _is_pattern(after, modules)):
+        after = [after]
+    if isinstance(after, str):
+        raise TypeError(f"after must be a sequence of module names, got the string {after!r}")
+    if not after:
+        raise ValueError("after must name at least one module, got none")
+    found: list[str] = []
+    written: list[str] = []
+    for entry in after:
+        if isinstance(entry, str) and not _is_pattern(entry, modules):
+            written.append(entry)
+            found.append(entry)
+            continue
+        matching = _matching(entry, modules)
+        if not matching:
+            kind = "pattern" if isinstance(entry, str) else "class"
+            shown = entry if isinstance(entry, str) else getattr(entry, "__name__", repr(entry))
+            raise unknown_name(f"module {kind}", shown, modules)
+        found += matching
+    for name in written:
+        if name not in modules:
+            raise unknown_name("module", name, modules)
+    if len(set(written)) != len(written):
+        raise ValueError(f"module names must differ, got {written}")
+    return list(dict.fromkeys(found))
+
+
+def _is_pattern(text: str, modules: Mapping[str, nn.Module]) -> bool:
+    return text not in modules and any(mark in text for mark in "*?[")
+
+
+def _matching(entry: Where, modules: Mapping[str, nn.Module]) -> list[str]:
+    if not isinstance(entry, str):
+        return [name for name, module in modules.items() if isinstance(module, entry)]
+    parts = entry.split(".")
+    split = {name: name.split(".") for name in modules}
+    return [
+        name
+        for name, own in split.items()
+        if len(own) == len(parts) and all(map(fnmatch.fnmatchcase, own, parts))
+    ]
+
+
+def output_shapes(model: nn.Module, names: Sequence[str], input_size: Inputs) -> dict[str, Shape]:
     """Shapes of the outputs of named modules for one input, without computing.
 
     Parameters
@@ -23,8 +137,8 @@ def output_shapes(model: nn.Module, names: Sequence[str], input_size: Shape) -> 
         Any network; it is not changed.
     names : sequence of str
         Names as in ``model.named_modules()``.
-    input_size : tuple of int
-        Shape of one input without the batch axis.
+    input_size : tuple of int or Example
+        Shape of one input without the batch axis, or an example of all inputs.
 
     Returns
     -------
@@ -41,7 +155,7 @@ def output_shapes(model: nn.Module, names: Sequence[str], input_size: Shape) -> 
 
 
 def observe(
-    skeleton: nn.Module, names: Sequence[str], input_size: Shape
+    skeleton: nn.Module, names: Sequence[str], input_size: Inputs
 ) -> tuple[dict[str, Shape], list[str]]:
     """Shapes for `output_shapes`, and the names of all called modules in the order of outputs."""
     modules = dict(skeleton.named_modules())
@@ -74,8 +188,8 @@ def observe(
     return shapes, called
 
 
-def run_on_meta(skeleton: nn.Module, input_size: Shape, batch: int = 1) -> object:
-    """Output of a network made by `meta_copy` for an input of (batch, *input_size).
+def run_on_meta(skeleton: nn.Module, input_size: Inputs, batch: int = 1) -> object:
+    """Output of a network made by `meta_copy` for an input of (batch, *input_size), or an example.
 
     Raises
     ------
@@ -83,16 +197,25 @@ def run_on_meta(skeleton: nn.Module, input_size: Shape, batch: int = 1) -> objec
         If the network does not run on the meta device at this size.
     """
     dtype = next((p.dtype for p in skeleton.parameters() if p.is_floating_point()), torch.float32)
+    if isinstance(input_size, Example):
+        args, kwargs = tree_map_only(Tensor, _on_meta, (input_size.args, dict(input_size.kwargs)))
+        what = "the example inputs"
+    else:
+        args, kwargs = (torch.empty(batch, *input_size, device="meta", dtype=dtype),), {}
+        what = f"an input of shape {(batch, *input_size)}"
     try:
         with torch.no_grad():
-            return skeleton(torch.empty(batch, *input_size, device="meta", dtype=dtype))
+            return skeleton(*args, **kwargs)
     except (ValueError, _ProbeCalled):
         raise
     except Exception as error:
         raise ValueError(
-            f"{type(skeleton).__name__} does not run on the meta device with an input of shape "
-            f"{(batch, *input_size)}: {error}"
+            f"{type(skeleton).__name__} does not run on the meta device with {what}: {error}"
         ) from error
+
+
+def _on_meta(tensor: Tensor) -> Tensor:
+    return torch.empty_like(tensor, device="meta")
 
 
 def meta_copy(model: nn.Module) -> nn.Module:
@@ -123,7 +246,7 @@ class _Probe(nn.Module):
         raise _ProbeCalled(self.owner)
 
 
-def find_containers(skeleton: nn.Module, names: Sequence[str], input_size: Shape) -> set[str]:
+def find_containers(skeleton: nn.Module, names: Sequence[str], input_size: Inputs) -> set[str]:
     """Which of the named modules and those around them run, or may run, any child they have.
 
     A block that is there for a forward hook to run must not become their child. Besides the

@@ -32,8 +32,19 @@ def divide(label: str, number: int, divisor_label: str, divisor: int) -> int:
     if number % divisor:
         raise ValueError(
             f"{label} must be divisible by {divisor_label}, got {number} and {divisor}"
+            f"{nearest_divisors(divisor_label, number, divisor)}"
         )
     return number // divisor
+
+
+def nearest_divisors(label: str, number: int, wanted: int) -> str:
+    """The divisors next to a number that is none, for the end of a message about an option."""
+    if not label.isidentifier():
+        return ""
+    divisors = [d for d in range(1, number + 1) if number % d == 0]
+    near = [max((d for d in divisors if d < wanted), default=None)]
+    near.append(min((d for d in divisors if d > wanted), default=None))
+    return "; nearest are " + " and ".join(f"{label}={d}" for d in near if d is not None)
 
 
 class Block(nn.Module):

@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from ..errors import unknown_name
 from ..transforms import Transform
 from ..transforms.base import Size, check_size, has_hooks
-from .base import Shape, check_positive, divide
+from .base import Shape, check_positive, divide, nearest_divisors
 
 Layer = tuple[nn.Module, nn.Module, nn.Module]
 """Convolution, batch normalisation and spectral ReLU."""
@@ -230,8 +230,8 @@ class SpectralResidual(nn.Module, ABC):
             if planes % groups:
                 raise ValueError(
                     f"the {planes} {label} planes ({parts} part(s) of a channel each) must be "
-                    f"divisible by groups, got groups={groups}; channels={self.channels}, "
-                    f"reduction={reduction}"
+                    f"divisible by groups, got groups={groups}; channels={self.channels}, reduction="
+                    f"{reduction}{nearest_divisors('groups', math.gcd(outer, inner), groups)}"
                 )
         if kernel_size < 1 or kernel_size % 2 == 0:
             raise ValueError(f"kernel_size must be odd and positive, got {kernel_size}")
