@@ -131,8 +131,7 @@ def remove_blocks(model: nn.Module) -> nn.Module:
         after = getattr(owner, INSERTED).pop(label)
         target = owner.get_submodule(after)
         for key, hook in list(target._forward_hooks.items()):
-            of_block = isinstance(hook, BlockHook) and hook.label == label
-            if of_block and (hook.owner or target) is owner:
+            if isinstance(hook, BlockHook) and hook.runs(label, owner, target):
                 del target._forward_hooks[key]
         del owner._modules[label]
         if not getattr(owner, INSERTED):

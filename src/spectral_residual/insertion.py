@@ -76,8 +76,7 @@ def insert_blocks(
     folded_time : bool, default False
         Whether the named modules get the frames of a video in the batch, see `FoldedVideoBlock`.
         T is then the batch of a module's output for a single input, ``input_size`` being
-        (3, T, H, W), and may differ between modules; the block is one for videos of size
-        (T, H, W). With False a block for images would treat every frame by itself.
+        (3, T, H, W); the block is one for videos of size (T, H, W).
     options : mapping, optional
         Older name of `block_options`.
 
@@ -258,6 +257,10 @@ class BlockHook:
     def __init__(self, label: str, owner: nn.Module | None) -> None:
         self.label = label
         self.owner = owner
+
+    def runs(self, label: str, owner: nn.Module, target: nn.Module) -> bool:
+        """Whether this hook of `target` runs the child `label` of `owner`."""
+        return self.label == label and (self.owner or target) is owner
 
     def __call__(self, module: nn.Module, args: object, output: Tensor) -> Tensor:
         """Output of the block."""

@@ -230,8 +230,8 @@ class SpectralResidual(nn.Module, ABC):
             if planes % groups:
                 raise ValueError(
                     f"the {planes} {label} planes ({parts} part(s) of a channel each) must be "
-                    f"divisible by groups, got groups={groups}; channels={self.channels}, reduction="
-                    f"{reduction}{nearest_divisors('groups', math.gcd(outer, inner), groups)}"
+                    f"divisible by groups, got groups={groups}; channels={self.channels}, "
+                    f"reduction={reduction}{nearest_divisors('groups', math.gcd(outer, inner), groups)}"
                 )
         if kernel_size < 1 or kernel_size % 2 == 0:
             raise ValueError(f"kernel_size must be odd and positive, got {kernel_size}")
