@@ -2,7 +2,7 @@ PYTHON ?= python3
 VENV ?= .venv
 RUN = $(VENV)/bin/
 
-.PHONY: demo demo-video test test-long lint types unit env clean
+.PHONY: demo demo-video test test-long wheel lint types unit env clean
 
 demo: env  ## generate people, train without and with SRL blocks, compare, write a report
 	$(RUN)srl demo pose
@@ -28,6 +28,10 @@ $(VENV)/installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(RUN)pip install --quiet --disable-pip-version-check --editable ".[video,dev]"
 	touch $@
+
+wheel: env  ## dist/*.whl and its test: what it holds, and commands from it outside of the repository
+	$(RUN)pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir dist .
+	SRL_WHEEL=$$(ls -t dist/*.whl | head -1) $(RUN)python -m pytest tests/test_wheel.py
 
 test-long: env  ## crashes, soak: hours
 	SRL_LONG=1 $(RUN)python -m pytest -s tests/long

@@ -178,7 +178,7 @@ def test_every_command_leads_to_a_function():
             yield from [found] if isinstance(found, str) else functions(found)
 
     paths = list(functions(_COMMANDS))
-    assert len(paths) == len(set(paths)) == 26
+    assert len(paths) == len(set(paths)) > 20
     assert all(callable(_function(path)) for path in paths)
 
 

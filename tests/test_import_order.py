@@ -19,6 +19,7 @@ SOURCES = sorted(PACKAGE.rglob("*.py"))
 # nothing below the laboratory knows it.
 RANKS = {
     "errors": 0,
+    "configs": 1,
     "transforms": 1,
     "blocks": 2,
     "meta": 3,

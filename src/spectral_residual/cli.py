@@ -16,8 +16,9 @@ USAGE = """srl: spectral residual learning for vision networks
 
 usage: srl COMMAND ...
 
-  srl pose fit | validate | test | predict --config FILE [--KEY VALUE ...]
-        train, evaluate and use a pose model on COCO-format keypoint data
+  srl pose fit | validate | test | predict [--config FILE ...] [--KEY VALUE ...]
+        train, evaluate and use a pose model on COCO-format keypoint data; --data.root FOLDER alone
+        finds its files
   srl pose speed --config FILE [--json]
         images per second of loader, training step and training
   srl video fit | validate | test | predict --config FILE [--KEY VALUE ...]
@@ -32,6 +33,10 @@ usage: srl COMMAND ...
         generate a COCO-format data set of articulated people
   srl data videos FOLDER
         generate a data set of people's actions as mp4 files in class folders
+  srl data split FILE
+        part a COCO keypoint file into training and validation
+  srl data where [NAME]
+        where known data sets come from, and which files are expected
   srl demo pose | video [--output FOLDER]
         generate data, train with and without SRL blocks, compare
   srl experiment list | run NAME | viz NAME | report [NAME]
@@ -120,6 +125,8 @@ _COMMANDS: dict[str, str | dict[str, str]] = {
     "data": {
         "people": "lab.generated.write_people:people",
         "videos": "lab.generated.write_videos:videos",
+        "split": "pose.split:split",
+        "where": "configs.where:where",
     },
     "demo": {"pose": "lab.demo.pose:pose", "video": "lab.demo.video:video"},
     "experiment": {

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from ..training.cli import TaskCLI
+from ..training.cli import Command, TaskCLI
 from .data_module import KeypointDataModule
+from .own_data import without_config
 from .task import PoseTask
 
 
@@ -17,6 +18,16 @@ class PoseCLI(TaskCLI):
     monitor = "val/AP"
     links: ClassVar = {"input_size": "input_size"}
     made: ClassVar = {"skeleton": "skeleton"}
+
+    @classmethod
+    def command(cls, subcommand: str) -> Command:
+        """The command ``srl pose <subcommand>``, which does without --config; see `own_data`."""
+
+        def run(arguments: list[str]) -> int:
+            cls.build(without_config([subcommand, *arguments]))
+            return 0
+
+        return run
 
 
 pose_cli = PoseCLI.build

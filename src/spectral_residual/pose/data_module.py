@@ -18,6 +18,7 @@ from .annotations import (
 from .augment import AugmentConfig, PoseAugment
 from .checks import printable, short
 from .dataset import KeypointDataset, OnBroken, image_instances, list_images
+from .layouts import AUTO, find_splits
 from .skeleton import Skeleton
 
 log = logging.getLogger(__name__)
@@ -30,9 +31,9 @@ class Split:
     Attributes
     ----------
     annotations : str
-        COCO keypoint file.
+        COCO keypoint file; ``auto`` finds it.
     images : str
-        Folder of the images.
+        Folder of the images; ``auto`` finds it. See `find_splits`.
     detections : str or None
         Person detections in COCO's results format, used as boxes in place of the annotated
         ones.
@@ -46,8 +47,8 @@ class Split:
         symbolic links.
     """
 
-    annotations: str
-    images: str
+    annotations: str = AUTO
+    images: str = AUTO
     detections: str | None = None
     minimum_score: float = 0.0
     apply_exif: bool = False
@@ -93,7 +94,7 @@ class KeypointDataModule(DataModule):
     root : str
         Folder that all other paths are relative to.
     train, val : Split
-        Training and validation data; COCO 2017 by default.
+        Training and validation data; by default what is found.
     test : Split, optional
         Test data; the validation split by default.
     predict : PredictSource
@@ -124,8 +125,8 @@ class KeypointDataModule(DataModule):
     def __init__(
         self,
         root: str,
-        train: Split = Split("annotations/person_keypoints_train2017.json", "train2017"),
-        val: Split = Split("annotations/person_keypoints_val2017.json", "val2017"),
+        train: Split = Split(),
+        val: Split = Split(),
         test: Split | None = None,
         predict: PredictSource = PredictSource(),
         input_size: tuple[int, int] = (256, 192),
@@ -136,10 +137,13 @@ class KeypointDataModule(DataModule):
     ) -> None:
         super().__init__(root, loading, seed)
         self.splits = {"train": train, "val": val, "test": test or val}
+        self._not_found = find_splits(self.root, self.splits)
         self.predict_source = predict
         self.predicted_files: dict[int, str] = {}
         self.input_size = (int(input_size[0]), int(input_size[1]))
         self.augment = augment
+        if {"train", "val"} <= self._not_found.keys():
+            self._require("train", "val")
         paths = [self.root / self.splits[name].annotations for name in ("val", "train")]
         described = read_annotations(next((p for p in paths if p.is_file()), paths[0]))
         self._category = described.category
@@ -171,6 +175,7 @@ class KeypointDataModule(DataModule):
 
     def annotations(self, split: str) -> KeypointAnnotations:
         """Annotation file of ``"train"``, ``"val"`` or ``"test"``, read once."""
+        self._require(split)
         return read_annotations(self.root / self.splits[split].annotations)
 
     @property
@@ -181,6 +186,7 @@ class KeypointDataModule(DataModule):
     def setup(self, stage: str) -> None:
         """Read the annotations of a stage and check that there is something in them."""
         if stage == "fit":
+            self._require("train", "val")
             if self.augment.flip_probability > 0:
                 self.check_mirroring("data.augment.flip_probability")
             augment = PoseAugment(self.augment, self.skeleton)
@@ -207,6 +213,11 @@ class KeypointDataModule(DataModule):
     def train_source(self) -> Path:
         """Annotation file of the training persons."""
         return self.annotations("train").path
+
+    def _require(self, *splits: str) -> None:
+        errors = {str(self._not_found[name]) for name in splits if name in self._not_found}
+        if errors:
+            raise FileNotFoundError("\n  ".join(sorted(errors, reverse=True)))
 
     def _folder(self, split: str) -> Path:
         folder = self.root / self.splits[split].images

@@ -19,6 +19,7 @@ from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from ..blocks import BLOCKS, VIDEO_BLOCKS, option_names
 from ..commands import HelpFormatter
+from ..configs import with_configurations
 from .callbacks import LastCheckpoint, find_checkpoint
 from .checkpoint import read_file
 from .data_module import DataModule
@@ -127,7 +128,7 @@ class TaskCLI(LightningCLI):
                 },
                 save_config_kwargs={"overwrite": True},
                 seed_everything_default=0,
-                args=arguments,
+                args=with_configurations(arguments, name),
                 run=run,
                 parser_kwargs=parser_options,
             )

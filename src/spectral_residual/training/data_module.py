@@ -86,7 +86,7 @@ class DataModule(lightning.LightningDataModule):
         if not self.root.is_dir():
             raise FileNotFoundError(
                 f"data.root: no folder {self.root}; give that of your data with --data.root FOLDER "
-                "(configs/README.md says where to get known data sets)"
+                "('srl data where' says where to get known data sets)"
             )
         self.loading = loading
         self.eval_batch_size = loading.batch_size

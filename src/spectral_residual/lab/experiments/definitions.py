@@ -11,6 +11,7 @@ from typing import Any
 
 import yaml  # type: ignore[import-untyped]
 
+from ...configs import FOLDER, find_configuration
 from ...errors import unknown_name
 
 KINDS = ("pose", "video")
@@ -32,10 +33,10 @@ NEUTRAL = (
 class Run:
     """One training, by ``srl pose`` or ``srl video``, with all its seeds.
 
-    Of the `configs`, files relative to the current folder, later ones win; `overrides` are single
-    values by dotted keys, e.g. ``{"model.network.block_after": ["d1"]}``. `baseline` is the run of
-    the same experiment to take the difference to; `paper` holds metrics that the paper printed, in
-    percent.
+    Of the `configs`, files relative to the current folder or names of the package's, later ones
+    win; `overrides` are single values by dotted keys, e.g. ``{"model.network.block_after":
+    ["d1"]}``. `baseline` is the run of the same experiment to take the difference to; `paper` holds
+    metrics that the paper printed, in percent.
     """
 
     name: str
@@ -58,7 +59,7 @@ class Run:
         """
         merged: dict[str, Any] = {}
         for path in self.configs:
-            merged = _merged(merged, _read_mapping(Path(path)))
+            merged = _merged(merged, _read_mapping(find_configuration(path, self.kind)))
         for key, value in {**self.overrides, **(extra or {})}.items():
             for part in reversed(key.split(".")):
                 value = {part: value}
@@ -125,10 +126,7 @@ def experiment_names(folder: Path) -> list[str]:
         If there is no such folder.
     """
     if not folder.is_dir():
-        raise FileNotFoundError(
-            f"no folder {folder} of experiments: run this command where configs/ is, or give "
-            "--experiments"
-        )
+        raise FileNotFoundError(f"no folder {folder} of experiments; --experiments may be left out")
     return sorted(path.stem for path in folder.glob("*.yaml"))
 
 
@@ -169,22 +167,24 @@ class Options:
 
     Attributes
     ----------
-    experiments : Path
-        Folder of definitions.
+    experiments : Path, optional
+        Folder of definitions; by default ``configs/experiments``, or those of the package where
+        there is no such folder.
     results : Path
         Folder of results, one file of JSON lines for each experiment.
     json_ : bool
         Print JSON.
     """
 
-    experiments: Path = Path("configs/experiments")
+    experiments: Path | None = None
     results: Path = Path("results")
     json_: bool = False
 
     def read(self, names: Sequence[str] | None = None) -> list[Experiment]:
         """Experiments of these names, or all if none is given; see `read_experiment`."""
-        wanted = names or experiment_names(self.experiments)
-        return [read_experiment(self.experiments, name) for name in wanted]
+        here, packaged = Path("configs/experiments"), FOLDER / "experiments"
+        folder = self.experiments or (here if here.is_dir() else packaged)
+        return [read_experiment(folder, name) for name in names or experiment_names(folder)]
 
 
 def as_options(values: Mapping[str, Any]) -> list[str]:

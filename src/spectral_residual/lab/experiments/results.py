@@ -8,6 +8,7 @@ import logging
 import os
 import subprocess
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -63,13 +64,14 @@ def code_version() -> dict[str, Any]:
     Returns
     -------
     dict
-        ``commit``, or None outside of a repository, and ``dirty``: whether files of the package
-        or of ``configs`` beside it differ from that commit or are not in it.
+        ``commit``, or None where the package is not in its repository, and ``dirty``: whether files
+        of the package differ from that commit or are not in it.
     """
     commit = _git("rev-parse", "HEAD")
-    if commit is None:
+    # An environment may lie in a repository of something else.
+    if commit is None or _git("ls-files", "--error-unmatch", Path(__file__).name) is None:
         return {"commit": None, "dirty": False}
-    changes = _git("status", "--porcelain", "--untracked-files=all", "--", ":/src", ":/configs")
+    changes = _git("status", "--porcelain", "--untracked-files=all", "--", ":/src")
     return {"commit": commit, "dirty": bool(changes)}
 
 
@@ -81,6 +83,13 @@ def _git(*arguments: str) -> str | None:
     except (OSError, subprocess.CalledProcessError):
         return None
     return result.stdout.strip()
+
+
+def resolved_data(cli: Any) -> dict[str, Any]:
+    """Section ``data`` of a built command line, with the files that ``auto`` stands for."""
+    splits = getattr(cli.datamodule, "splits", {})
+    found = {name: asdict(split) for name, split in splits.items()}
+    return cli.config.data.as_dict() | found
 
 
 def data_fingerprint(data: Mapping[str, Any]) -> dict[str, Any]:

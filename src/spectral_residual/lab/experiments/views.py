@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from ...report.files import write_file
 from .definitions import Experiment, Options
-from .results import CHECKPOINT, code_version, data_fingerprint
+from .results import CHECKPOINT, code_version, data_fingerprint, resolved_data
 from .runner import OUTPUT, Job, plan
 
 if TYPE_CHECKING:
@@ -160,7 +160,7 @@ def _draw(
         "command": " ".join(words),
         "seed": seed,
         "images": images,
-        "data": data_fingerprint(cli.config.data.as_dict()),
+        "data": data_fingerprint(resolved_data(cli)),
         **code_version(),
         "networks": {n: {"definition": run.definition(), **shares[n]} for n, run in runs.items()},
     }

@@ -23,7 +23,7 @@ from ...report.files import write_file
 from ...training.callbacks import LastCheckpoint
 from ...training.checkpoint import read_file
 from ..bench.report import device_name
-from .results import CHECKPOINT, OUTCOME, data_fingerprint
+from .results import CHECKPOINT, OUTCOME, data_fingerprint, resolved_data
 
 
 def execute(
@@ -56,7 +56,7 @@ def execute(
     bar = ["--trainer.enable_progress_bar", str(sys.stdout.isatty()).lower()]
     cli = _build(kind, [*bar, *arguments, "--trainer.default_root_dir", str(folder)])
     trainer, task, data = cli.trainer, cli.model, cli.datamodule
-    fingerprint = data_fingerprint(cli.config.data.as_dict())
+    fingerprint = data_fingerprint(resolved_data(cli))
     others = [c for c in trainer.callbacks if not isinstance(c, Checkpoint)]
     checkpoint = folder / CHECKPOINT
     trainer.callbacks = [*others, EpochRecorder(checkpoint, seed, code)]

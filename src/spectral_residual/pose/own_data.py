@@ -1,0 +1,72 @@
+"""``srl pose`` without ``--config``: own data with defaults, and a checkpoint's own network."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+from ..configs import FOLDER
+from ..training.callbacks import find_checkpoint
+from ..training.checkpoint import description, read_file
+
+log = logging.getLogger(__name__)
+
+DEFAULTS = FOLDER / "pose" / "own.yaml"
+"""Configuration of ``srl pose fit`` where none is given."""
+
+
+def without_config(arguments: Sequence[str]) -> list[str]:
+    """Arguments of ``srl pose`` with what ``--config`` would have said.
+
+    ``fit`` takes the packaged `DEFAULTS`. Where a checkpoint is given, network and input size are
+    those that it describes. Options of the command line have the last word.
+
+    Parameters
+    ----------
+    arguments : sequence of str
+        Subcommand and its options.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        If the checkpoint is missing or not one of a pose network.
+    """
+    subcommand, *options = arguments
+    given = {option.partition("=")[0] for option in options if option.startswith("-")}
+    if given & {"-c", "--config", "-h", "--help", "--print_config"}:
+        return list(arguments)
+    added: list[str] = []
+    if subcommand == "fit":
+        log.info("no --config: taking %s, for own data", DEFAULTS)
+        added += ["--config", str(DEFAULTS)]
+    checkpoint = _checkpoint(options)
+    if checkpoint is not None:
+        stored = description(read_file(checkpoint), "pose", Path(checkpoint))
+        log.info("no --config: taking network and input size of %s", checkpoint)
+        added += ["--model.network", json.dumps(dict(stored["network"]))]
+        added += ["--data.input_size", json.dumps(list(stored["input_size"]))]
+    return [subcommand, *added, *options]
+
+
+def _checkpoint(options: Sequence[str]) -> Path | None:
+    """The checkpoint that the options name, if it is there."""
+    wanted = _value(options, "--ckpt_path")
+    if wanted is None:
+        return None
+    if wanted in ("last", "best"):
+        folder = _value(options, "--trainer.default_root_dir") or "runs/pose"
+        return find_checkpoint(wanted, Path(folder))
+    return Path(wanted)
+
+
+def _value(options: Sequence[str], name: str) -> str | None:
+    """Last value of an option, written as ``--name VALUE`` or ``--name=VALUE``."""
+    found = None
+    for position, option in enumerate(options):
+        if option.startswith(f"{name}="):
+            found = option.partition("=")[2]
+        elif option == name and position + 1 < len(options):
+            found = options[position + 1]
+    return found
