@@ -2,7 +2,7 @@ PYTHON ?= python3
 VENV ?= .venv
 RUN = $(VENV)/bin/
 
-.PHONY: demo demo-video test test-long wheel lint types unit env clean
+.PHONY: demo demo-video test test-long test-lowest lint types unit env wheel clean
 
 demo: env  ## generate people, train without and with SRL blocks, compare, write a report
 	$(RUN)srl demo pose
