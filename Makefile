@@ -2,7 +2,7 @@ PYTHON ?= python3
 VENV ?= .venv
 RUN = $(VENV)/bin/
 
-.PHONY: demo demo-video test test-long wheel lint types unit env clean
+.PHONY: demo demo-video test test-long test-lowest lint types unit env wheel clean
 
 demo: env  ## generate people, train without and with SRL blocks, compare, write a report
 	$(RUN)srl demo pose
@@ -36,5 +36,21 @@ wheel: env  ## dist/*.whl and its test: what it holds, and commands from it outs
 test-long: env  ## crashes, soak: hours
 	SRL_LONG=1 $(RUN)python -m pytest -s tests/long
 
+# The lowest release of every dependency that pyproject.toml promises.
+LOWEST = tests/transforms tests/blocks tests/test_insertion.py tests/test_commands.py \
+	tests/test_cli.py tests/test_checkpoints_of_before.py tests/pose/test_pose_task.py \
+	tests/video/test_video_task.py tests/video/test_video_reader.py
+
+test-lowest: $(VENV)-lowest/installed  ## blocks and commands with the lowest versions
+	$(VENV)-lowest/bin/python -m pytest $(LOWEST)
+
+$(VENV)-lowest/installed: pyproject.toml
+	$(PYTHON) -m venv $(VENV)-lowest
+	sed -nE 's/^ *"([A-Za-z0-9_.-]+)(\[[a-z]+\])?>=([0-9.]+)",?$$/\1==\3.*/p' pyproject.toml \
+		> $(VENV)-lowest/constraints.txt
+	$(VENV)-lowest/bin/pip install --quiet --disable-pip-version-check \
+		--constraint $(VENV)-lowest/constraints.txt --editable ".[video,dev]"
+	touch $@
+
 clean:
-	rm -rf $(VENV) demo runs build dist
+	rm -rf $(VENV) $(VENV)-lowest demo runs build dist

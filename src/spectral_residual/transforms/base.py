@@ -13,7 +13,6 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -21,7 +20,7 @@ from torch import Tensor, nn
 from torch.autograd import Function
 from torch.nn.modules import module as _module
 
-from .bases import constant, scaled_rows
+from .bases import constant, full_precision, scaled_rows
 
 Size = tuple[int, ...]
 """Height and width (H, W) of a map, or (T, H, W) of a volume."""
@@ -69,13 +68,6 @@ def _check_modes(modes: Modes, axes: int) -> tuple[int | None, ...] | None:
         if m is not None and (not isinstance(m, int) or isinstance(m, bool) or m < 1):
             raise ValueError(f"modes must be positive integers, got {modes!r}")
     return None if all(m is None for m in given) else given
-
-
-def full_precision(device: torch.device) -> AbstractContextManager[object]:
-    """Context in which autocast is off, where the device has autocast at all."""
-    if torch.amp.is_autocast_available(device.type):
-        return torch.autocast(device.type, enabled=False)
-    return nullcontext()
 
 
 def pinned(x: Tensor) -> Tensor:

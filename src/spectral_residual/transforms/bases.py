@@ -12,6 +12,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -233,6 +234,17 @@ def interpolate(
     rows = torch.eye(n, dtype=torch.float64)
     matrix = ((1 - fraction) * rows[lower] + fraction * rows[upper]).to(values)
     return (values.movedim(axis, -1) @ matrix.mT).movedim(-1, axis)
+
+
+_DEVICES = ("cpu", "cuda", "xpu", "mps", "hpu", "xla", "mtia", "privateuseone")
+_AUTOCAST = {kind for kind in _DEVICES if torch.amp.is_autocast_available(kind)}
+
+
+def full_precision(device: torch.device) -> AbstractContextManager[object]:
+    """Context in which autocast is off, where the device has autocast at all."""
+    if device.type in _AUTOCAST:
+        return torch.autocast(device.type, enabled=False)
+    return nullcontext()
 
 
 _KEPT: OrderedDict[Any, Tensor] = OrderedDict()
