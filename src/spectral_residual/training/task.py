@@ -14,6 +14,7 @@ from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from ..errors import listed
 from ..report.files import replacing
 from .broken import BrokenSamples
 from .checkpoint import checkpoint_key
@@ -115,6 +116,10 @@ class Task(lightning.LightningModule):
         """Write and print what was predicted; called in the first process only."""
         raise NotImplementedError
 
+    def sample_name(self, index: int) -> str:
+        """File of a sample that is being evaluated, for messages."""
+        return f"sample {index}"
+
     def describe(self) -> dict[str, Any]:
         """What a checkpoint says of its network, to build it again: plain values."""
         return {}
@@ -189,9 +194,11 @@ class Task(lightning.LightningModule):
         predicted = self.predict(batch)
         for name, value in predicted.items():
             if value.is_floating_point() and not torch.isfinite(value).all():
+                bad = ~torch.isfinite(value.flatten(1) if value.dim() > 1 else value[:, None])
+                found = [self.sample_name(int(i)) for i in batch["index"][bad.any(dim=1)]]
                 raise ValueError(
                     f"the predicted {name} are not finite: the network has diverged, or its "
-                    "precision does not suffice"
+                    f"precision does not suffice:{listed(found)}"
                 )
         self._batches.append({k: v.detach().cpu().numpy() for k, v in predicted.items()})
 
