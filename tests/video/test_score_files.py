@@ -177,7 +177,7 @@ def test_damaged_archives_are_errors_that_name_the_file(path):
         try:
             scores = read_scores(path)
         except ValueError as error:
-            assert str(error).startswith(f"{path}: "), error
+            assert str(error).startswith(f"{path}: "), error  # noqa: PT017
         else:
             np.testing.assert_array_equal(scores.scores, arrays()["scores"])
 

@@ -56,7 +56,9 @@ def read_arrays(path: Path, expected: Mapping[str, tuple[str, int]]) -> dict[str
             return arrays
     except Exception as error:  # a damaged archive raises anything from zlib.error to IndexError
         reason = " ".join(str(error).split()) or type(error).__name__
-        raise ValueError(f"{path}: damaged, or not a scores file of 'srl video': {reason}") from error
+        raise ValueError(
+            f"{path}: damaged, or not a scores file of 'srl video': {reason}"
+        ) from error
 
 
 def _check_header(file: IO[bytes], size: int, name: str, kinds: str, axes: int) -> None:

@@ -38,7 +38,7 @@ _TITLES = {
 }
 _TEXTS = ("videos", "class_names", "missing")
 _ARRAYS = {"scores": ("f", 3), "labels": ("iu", 1), "crops": ("iu", 0)}
-_ARRAYS |= {name: ("U", 1) for name in _TEXTS}
+_ARRAYS |= dict.fromkeys(_TEXTS, ("U", 1))
 _SUM_TOLERANCE = 1e-2
 
 
