@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from ..errors import listed
 from ..report.files import replacing
 from .broken import BrokenSamples
-from .checkpoint import checkpoint_key
+from .checkpoint import check_weights, checkpoint_key
 from .data_module import DataModule
 from .optim import ParameterOptions, build_optimizer, with_schedule
 
@@ -227,7 +227,13 @@ class Task(lightning.LightningModule):
 
     def on_load_checkpoint(self, checkpoint: Mapping[str, Any]) -> None:
         """Refuse a checkpoint of another network; see `check_checkpoint`."""
-        self.check_checkpoint(checkpoint)
+        try:
+            self.check_checkpoint(checkpoint)
+        except (AttributeError, KeyError, TypeError) as error:
+            raise ValueError(
+                f"the checkpoint describes no {self.name} model: {type(error).__name__}: {error}"
+            ) from error
+        check_weights(checkpoint["state_dict"], self.state_dict())
 
     def _measure(self, split: str) -> None:
         folder = self._folder()
