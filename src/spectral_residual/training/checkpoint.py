@@ -16,6 +16,7 @@ from ..errors import listed, printable
 _SHOWN_DIFFERENCES = 10
 _NETWORK_PREFIX = "network."
 _LONGEST_SIDE = 8192
+_MOST_JOINTS = 1000
 _MOST_FRAMES = _LARGEST_OPTION = 4096
 
 Built = TypeVar("Built", bound=nn.Module)
@@ -160,12 +161,19 @@ def _are_names(value: Any) -> bool:
     return is_list and 0 < len(value) == len(set(value))
 
 
+def _is_skeleton(value: Any) -> bool:
+    return isinstance(value, Mapping) and all(
+        part is None or (isinstance(part, list | tuple) and len(part) <= _MOST_JOINTS)
+        for part in value.values()
+    )
+
+
 _ENTRIES: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "network": (f"options of a network, numbers of a block up to {_LARGEST_OPTION}", _is_network),
     "input_size": (f"a height and a width up to {_LONGEST_SIDE}", _is_size),
     "frames": (f"a number up to {_MOST_FRAMES}", lambda value: is_number(value, _MOST_FRAMES)),
     "classes": ("a list of different names", _are_names),
-    "skeleton": ("a skeleton", lambda value: isinstance(value, Mapping)),
+    "skeleton": (f"lists of up to {_MOST_JOINTS} joints and limbs", _is_skeleton),
 }
 
 

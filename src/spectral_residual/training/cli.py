@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import signal
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, ClassVar
@@ -45,6 +47,35 @@ def prepare() -> None:
     for message in _HARMLESS_WARNINGS:
         warnings.filterwarnings("ignore", message=message)
     torch.set_float32_matmul_precision("high")
+
+
+@contextmanager
+def plain_errors() -> Iterator[None]:
+    """Errors in one piece: what a loader process raised comes without its stack.
+
+    Raises
+    ------
+    SystemExit
+        With 128 + 15 after SIGTERM.
+    ChildProcessError
+        If a loader process was killed.
+    """
+    try:
+        yield
+    except SIGTERMException:
+        raise SystemExit(128 + signal.SIGTERM) from None
+    except (OSError, RuntimeError, ValueError) as error:
+        text = str(error)
+        if re.match(r"Caught \w+ in DataLoader worker", text):
+            _, _, end = text.rpartition('\n  File "')
+            found = re.search(r"^(?:\w+\.)*\w+: ", end, re.MULTILINE)
+            if found:
+                raise type(error)(end[found.end() :].strip()) from error
+        if re.match(r"DataLoader worker \(pid.*(killed|exited)", text):
+            raise ChildProcessError(
+                f"a loader process died, perhaps as memory ran out ({text.strip().splitlines()[0]})"
+            ) from error
+        raise
 
 
 class TaskCLI(LightningCLI):
@@ -117,7 +148,7 @@ class TaskCLI(LightningCLI):
         parser_options: dict[str, Any] = {"formatter_class": HelpFormatter}
         if not run:
             parser_options["prog"] = f"srl {name}"
-        try:
+        with plain_errors():
             return cls(
                 cls.task,
                 cls.data,
@@ -131,8 +162,6 @@ class TaskCLI(LightningCLI):
                 run=run,
                 parser_kwargs=parser_options,
             )
-        except SIGTERMException:
-            raise SystemExit(128 + signal.SIGTERM) from None
 
     @classmethod
     def command(cls, subcommand: str) -> Command:
@@ -161,7 +190,8 @@ class TaskCLI(LightningCLI):
         """
         if rounds < 1 or steps < 1:
             raise ValueError(f"--rounds and --steps must be positive, got {rounds}, {steps}")
-        report = measure_speed(cls.build(config["rest"], run=False), rounds=rounds, steps=steps)
+        with plain_errors():
+            report = measure_speed(cls.build(config["rest"], run=False), rounds=rounds, steps=steps)
         if json_:
             print(json.dumps(asdict(report)))
             return 0

@@ -172,6 +172,14 @@ def read_classes(path: Path) -> list[str]:
     return names
 
 
+def is_file(path: Path) -> bool:
+    """Whether a file is there; a name that no file can have is of none."""
+    try:
+        return path.is_file()
+    except (OSError, ValueError):
+        return False
+
+
 def _key(name: str) -> str:
     """What class names are compared by."""
     return name.replace("_", " ")
@@ -306,7 +314,7 @@ def _read_list(path: Path, folder: Path) -> tuple[list[_Entry], list[str]]:
             continue
         video = folder / name.strip()
         known = None if label == "-1" else label
-        entries.append(_Entry(video, video.is_file(), known, number))
+        entries.append(_Entry(video, is_file(video), known, number))
     return entries, faults
 
 
