@@ -28,7 +28,7 @@ class CheckpointFiles(TorchCheckpointIO):
         with replacing(path) as temporary:
             try:
                 torch.save(checkpoint, temporary)
-            except RuntimeError as error:  # so PyTorch says that the disk is full
+            except (OSError, RuntimeError) as error:  # PyTorch's of a full disk is the second
                 raise OSError(
                     f"{path}: the checkpoint cannot be written, and what was there stays; is the "
                     f"disk full? ({str(error).splitlines()[0]})"

@@ -6,6 +6,7 @@ import json
 import logging
 import re
 import signal
+import traceback
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -17,7 +18,7 @@ import lightning
 import torch
 from lightning.pytorch.callbacks import LearningRateMonitor, ModelCheckpoint
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
-from lightning.pytorch.utilities.exceptions import SIGTERMException
+from lightning.pytorch.utilities.exceptions import MisconfigurationException, SIGTERMException
 
 from ..blocks import BLOCKS, VIDEO_BLOCKS, option_names
 from ..commands import HelpFormatter
@@ -64,6 +65,8 @@ def plain_errors() -> Iterator[None]:
         yield
     except SIGTERMException:
         raise SystemExit(128 + signal.SIGTERM) from None
+    except MisconfigurationException as error:
+        raise ValueError(str(error)) from error
     except (OSError, RuntimeError, ValueError) as error:
         text = str(error)
         if re.match(r"Caught \w+ in DataLoader worker", text):
@@ -131,6 +134,20 @@ class TaskCLI(LightningCLI):
         else:
             raise FileNotFoundError(f"--ckpt_path {wanted}: no {wanted}.ckpt below {folder}")
         config.ckpt_path = None if found is None else str(found)
+
+    def _run_subcommand(self, subcommand: str) -> None:
+        """Run it; what fails since a checkpoint's state is damaged names the checkpoint."""
+        try:
+            super()._run_subcommand(subcommand)
+        except (AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError) as error:
+            path = self._get(self.config_init, "ckpt_path")
+            if path is None or str(path) in str(error) or not _is_of_restoring(error):
+                raise
+            text = str(error)
+            if not isinstance(error, ValueError):
+                reason = f"{type(error).__name__}: {text}".splitlines()[0]
+                text = f"damaged, or of another training, besides its weights: {reason}"
+            raise ValueError(f"{path}: {text}") from error
 
     @classmethod
     def build(cls, arguments: list[str], run: bool = True) -> TaskCLI:
@@ -201,6 +218,13 @@ class TaskCLI(LightningCLI):
         print(f"training with loader    {report.training:8.1f} {unit}/s")
         print(f"training / step         {report.ratio:8.3f}")
         return 0
+
+
+def _is_of_restoring(error: Exception) -> bool:
+    """Whether an error comes from Lightning's restoring, or from an optimiser's state."""
+    files = [Path(frame.filename).as_posix() for frame in traceback.extract_tb(error.__traceback__)]
+    in_restoring = any(re.search(r"checkpoint_connector|/migration/", file) for file in files)
+    return in_restoring or ("/torch/optim/" in files[-1] and "out of memory" not in str(error))
 
 
 def default_callbacks(monitor: str) -> list[lightning.Callback]:
