@@ -35,7 +35,7 @@ def replacing(path: str | Path) -> Iterator[Path]:
             os.fsync(file.fileno())
         os.replace(temporary, target)
     except OSError as error:
-        if error.filename is None:  # a full disk does not say of what
+        if error.errno and error.filename is None:  # a full disk does not say of what
             error.filename = str(target)
         raise
     finally:

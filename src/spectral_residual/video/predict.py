@@ -72,14 +72,12 @@ def predict_files(
         If it is not a checkpoint of a video model, or no video can be read.
     """
     paths = [Path(file) for file in files]
-    missing_files = [printable(path) for path in paths if not is_file(path)]
-    if missing_files:
-        raise FileNotFoundError(f"no video file {', '.join(missing_files)}")
+    absent = [printable(path) for path in paths if not is_file(path)]
+    if absent:
+        raise FileNotFoundError(f"no video file {', '.join(absent)}")
     network, stored = load_video_network(checkpoint)
     dataset = _dataset(checkpoint, paths, stored)
-    Path(output).mkdir(parents=True, exist_ok=True)
-    with TemporaryFile(dir=output):  # before the work: can anything be written there?
-        pass
+    _prepare_folder(Path(output))
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     network.to(device)
     videos, found, missing = [], [], []
@@ -104,6 +102,13 @@ def predict_files(
     print_guesses(result)
     write_predictions(Path(output), result, dataset.clip)
     return result
+
+
+def _prepare_folder(folder: Path) -> None:
+    """Make a folder, and see before the work whether anything can be written there."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with TemporaryFile(dir=folder):
+        pass
 
 
 def print_guesses(scores: VideoScores) -> None:

@@ -125,14 +125,7 @@ def read_source(
     if not entries:
         raise ValueError(f"{printable(path)} holds no video ({', '.join(VIDEO_SUFFIXES)})")
     _report_missing(path, entries)
-    key: Callable[[str], Any] = _key
-    if path.is_file() and names and all(_WHOLE.fullmatch(name) for name in names):
-        key = int
-        classes = classes or [str(number) for number in range(max(map(int, names)) + 1)]
-        known: dict[Any, int] = {number: number for number in range(len(classes))}
-    else:
-        classes = classes or sorted({_key(name): name for name in sorted(names)}.values())
-        known = {_key(name): number for number, name in enumerate(classes)}
+    known, key, classes = _numbers(path, names, classes)
     lines = {entry.label: f" (line {entry.line})" for entry in reversed(entries) if entry.line}
     unknown = [
         f"{unknown_name('class', name, classes)}{lines.get(name, '')}"
@@ -146,7 +139,18 @@ def read_source(
         for entry in entries
         if entry.exists
     ]
-    return items, list(classes)
+    return items, classes
+
+
+def _numbers(
+    path: Path, names: Sequence[str], classes: Sequence[str] | None
+) -> tuple[dict[Any, int], Callable[[str], Any], list[str]]:
+    """Class numbers, what a label is looked up by among them, and the names of the classes."""
+    if path.is_file() and names and all(_WHOLE.fullmatch(name) for name in names):
+        classes = classes or [str(number) for number in range(max(map(int, names)) + 1)]
+        return {number: number for number in range(len(classes))}, int, list(classes)
+    classes = classes or sorted({_key(name): name for name in sorted(names)}.values())
+    return {_key(name): number for number, name in enumerate(classes)}, _key, list(classes)
 
 
 def read_classes(path: Path) -> list[str]:
