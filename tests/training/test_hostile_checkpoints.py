@@ -151,9 +151,10 @@ def test_weights_of_trunks_are_not_fetched(sound, tmp_path):
         torch.zeros(()).expand(64),
         torch.sparse_coo_tensor(torch.zeros(2, 1).long(), torch.ones(1), (10**6, 10**6)),
         torch.zeros(64, device="meta"),
+        torch.zeros(64).to(torch.float8_e4m3fn),
         torch.quantize_per_tensor(torch.zeros(64), 0.1, 0, torch.quint8),
     ],
-    ids=["huge", "expanded", "sparse", "meta", "quantized"],
+    ids=["huge", "expanded", "sparse", "meta", "eight", "quantized"],
 )
 def test_weights_that_the_file_does_not_hold(sound, tmp_path, value):
     task, content, _ = sound

@@ -78,6 +78,8 @@ def _is_whole(value: Tensor) -> bool:
     """Whether all numbers of a tensor are in memory, none of them standing for several."""
     if value.layout is not torch.strided or value.device.type != "cpu" or value.is_quantized:
         return False
+    if value.is_floating_point() and value.element_size() < 2:  # torch counts nothing in them
+        return False
     return value.numel() * value.element_size() <= value.untyped_storage().nbytes()
 
 
