@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from pathlib import Path
 
@@ -16,6 +17,13 @@ SHARED = Path(os.environ.get("SRL_SHARED", Path(__file__).parents[2] / "shared")
 
 def pytest_configure(config):
     torch.set_num_threads(1)  # small tensors: a second thread costs more than it gives
+
+
+@pytest.fixture(autouse=True)
+def log_messages_reach_every_test():
+    """Undo what a command does to this package's logger."""
+    logger = logging.getLogger("spectral_residual")
+    logger.propagate, logger.handlers = True, []
 
 
 @pytest.fixture(scope="session")

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable, Sequence
 
 from . import __version__
-from .errors import unknown_name
+from .errors import printable, unknown_name
 
 USAGE = """srl: spectral residual learning for vision networks
 
@@ -81,7 +81,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (ValueError, OSError, ImportError) as error:
         if os.environ.get("SRL_TRACEBACK"):
             raise
-        print(f"srl: error: {_explained(error, arguments)}", file=sys.stderr)
+        print(f"srl: error: {_lines(_explained(error, arguments))}", file=sys.stderr)
         return 2
 
 
@@ -95,10 +95,20 @@ def _explained(error: Exception, arguments: Sequence[str]) -> str:
     return f'{error}: pip install "{__package__}[{extra}]"'
 
 
+def _lines(text: str) -> str:
+    """Text whose lines hold no control characters."""
+    return "\n".join(map(printable, text.split("\n")))
+
+
+class _Formatter(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        return _lines(super().format(record))
+
+
 def _show_messages() -> None:
     """Print this package's log messages; Lightning has a handler of its own."""
     handler = logging.StreamHandler()
-    handler.setFormatter(logging.Formatter("%(levelname)s %(message)s"))
+    handler.setFormatter(_Formatter("%(levelname)s %(message)s"))
     logger = logging.getLogger("spectral_residual")
     logger.handlers = [handler]
     logger.setLevel(logging.INFO)

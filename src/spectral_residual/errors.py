@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 
 def unknown_name(kind: str, got: str, known: Iterable[str]) -> ValueError:
@@ -31,3 +31,19 @@ def unknown_name(kind: str, got: str, known: Iterable[str]) -> ValueError:
         shown = ", ".join(names[:40]) + (", ..." if len(names) > 40 else "")
         hint = f"known: {shown}"
     return ValueError(f"unknown {kind} {got!r}; {hint}")
+
+
+def printable(text: object) -> str:
+    r"""Text with all that is no printable character escaped, as in ``"\x1b"``.
+
+    For names of files and classes from anywhere: escape characters may rewrite a terminal, and
+    parts of names that are no Unicode cannot be printed.
+    """
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(text))
+
+
+def listed(faults: Sequence[str], shown: int = 20) -> str:
+    """One line for each of the first faults, and how many more there are."""
+    more = len(faults) - shown
+    lines = [printable(fault) for fault in faults[:shown]] + ([f"and {more} more"] * (more > 0))
+    return "".join(f"\n  {line}" for line in lines)

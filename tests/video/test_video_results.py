@@ -7,6 +7,7 @@ import logging
 
 import numpy as np
 import pytest
+import torch
 from coloured_videos import CLASSES, write_split
 from video_setup import WITH_BLOCK, make_data, make_task, make_trainer, save_trained
 
@@ -102,3 +103,15 @@ def test_scores_file(tmp_path):
             read_scores(path)
     with pytest.raises(FileNotFoundError, match="none.npz"):
         read_scores(tmp_path / "none.npz")
+
+
+@pytest.mark.parametrize("command", ["validate", "test", "predict"])
+def test_scores_that_are_not_finite_name_their_videos(root, tmp_path, command):
+    data = make_data(root)
+    task = make_task(data)
+    with torch.no_grad():
+        task.network.fc.bias[1] = float("nan")
+    run = getattr(make_trainer(tmp_path), command)
+    with pytest.raises(ValueError, match=r"(?s)scores are not finite.*val/blue/0\.mp4"):
+        run(task, datamodule=data)
+    assert not list(tmp_path.iterdir())

@@ -8,12 +8,10 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
-from ..blocks import check_imported
 from ..insertion import insert_blocks
-from ..training.checkpoint import check_same, description, find_differences, read_checkpoint
+from ..training.checkpoint import check_same, description, find_differences, load_network
 from ..training.resnet import ResNetTrunk
 from .skeleton import Skeleton
 
@@ -219,15 +217,19 @@ def load_pose_network(path: str | Path) -> tuple[SimpleBaseline, Skeleton, tuple
     FileNotFoundError
         If there is no such file.
     ValueError
-        If it is not a checkpoint of a pose model.
+        If it is not a checkpoint of a pose model, or its weights are not of the network that it
+        describes.
     """
-    stored, weights = read_checkpoint(path, "pose")
-    check_imported(stored["network"].get("block"))
-    skeleton = Skeleton.from_dict(stored["skeleton"])
-    input_size = (int(stored["input_size"][0]), int(stored["input_size"][1]))
-    model = PoseNetwork(**stored["network"]).build(skeleton.num_joints, input_size)
-    model.load_state_dict(weights)
-    return model.to(memory_format=torch.channels_last).eval(), skeleton, input_size
+    model, stored = load_network(path, "pose", _described)
+    height, width = stored["input_size"]
+    return model, Skeleton.from_dict(stored["skeleton"]), (height, width)
+
+
+def _described(stored: Mapping[str, Any]) -> SimpleBaseline:
+    """Network of a checkpoint's description."""
+    height, width = stored["input_size"]
+    joints = Skeleton.from_dict(stored["skeleton"]).num_joints
+    return PoseNetwork(**stored["network"]).build(joints, (height, width))
 
 
 def check_input_size(size: tuple[int, int], stride: int) -> None:

@@ -34,6 +34,10 @@ def replacing(path: str | Path) -> Iterator[Path]:
         with temporary.open("rb") as file:
             os.fsync(file.fileno())
         os.replace(temporary, target)
+    except OSError as error:
+        if error.errno and error.filename is None:  # a full disk does not say of what
+            error.filename = str(target)
+        raise
     finally:
         temporary.unlink(missing_ok=True)
 

@@ -24,9 +24,15 @@ class CheckpointFiles(TorchCheckpointIO):
     def save_checkpoint(
         self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None
     ) -> None:
-        """Write a file that no reader sees half of, even after a power cut."""
+        """Write a file that no reader sees half of, even after a power cut; OSError if it fails."""
         with replacing(path) as temporary:
-            torch.save(checkpoint, temporary)
+            try:
+                torch.save(checkpoint, temporary)
+            except (OSError, RuntimeError) as error:  # PyTorch's of a full disk is the second
+                raise OSError(
+                    f"{path}: the checkpoint cannot be written, and what was there stays; is the "
+                    f"disk full? ({str(error).splitlines()[0]})"
+                ) from error
 
     def load_checkpoint(
         self, path: str | Path, map_location: Any = "cpu", weights_only: bool | None = True

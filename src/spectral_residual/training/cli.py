@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import signal
+import traceback
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, ClassVar
@@ -15,7 +18,7 @@ import lightning
 import torch
 from lightning.pytorch.callbacks import LearningRateMonitor, ModelCheckpoint
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
-from lightning.pytorch.utilities.exceptions import SIGTERMException
+from lightning.pytorch.utilities.exceptions import MisconfigurationException, SIGTERMException
 
 from ..blocks import BLOCKS, VIDEO_BLOCKS, option_names
 from ..commands import HelpFormatter
@@ -46,6 +49,37 @@ def prepare() -> None:
     for message in _HARMLESS_WARNINGS:
         warnings.filterwarnings("ignore", message=message)
     torch.set_float32_matmul_precision("high")
+
+
+@contextmanager
+def plain_errors() -> Iterator[None]:
+    """Errors in one piece: what a loader process raised comes without its stack.
+
+    Raises
+    ------
+    SystemExit
+        With 128 + 15 after SIGTERM.
+    ChildProcessError
+        If a loader process was killed.
+    """
+    try:
+        yield
+    except SIGTERMException:
+        raise SystemExit(128 + signal.SIGTERM) from None
+    except MisconfigurationException as error:
+        raise ValueError(str(error)) from error
+    except (OSError, RuntimeError, ValueError) as error:
+        text = str(error)
+        if re.match(r"Caught \w+ in DataLoader worker", text):
+            _, _, end = text.rpartition('\n  File "')
+            found = re.search(r"^(?:\w+\.)*\w+: ", end, re.MULTILINE)
+            if found:
+                raise type(error)(end[found.end() :].strip()) from error
+        if re.match(r"DataLoader worker \(pid.*(killed|exited)", text):
+            raise ChildProcessError(
+                f"a loader process died, perhaps as memory ran out ({text.strip().splitlines()[0]})"
+            ) from error
+        raise
 
 
 class TaskCLI(LightningCLI):
@@ -102,6 +136,20 @@ class TaskCLI(LightningCLI):
             raise FileNotFoundError(f"--ckpt_path {wanted}: no {wanted}.ckpt below {folder}")
         config.ckpt_path = None if found is None else str(found)
 
+    def _run_subcommand(self, subcommand: str) -> None:
+        """Run it; what fails since a checkpoint's state is damaged names the checkpoint."""
+        try:
+            super()._run_subcommand(subcommand)
+        except (AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError) as error:
+            path = self._get(self.config_init, "ckpt_path")
+            if path is None or str(path) in str(error) or not _is_of_restoring(error):
+                raise
+            text = str(error)
+            if not isinstance(error, ValueError):
+                reason = f"{type(error).__name__}: {text}".splitlines()[0]
+                text = f"damaged, or of another training, besides its weights: {reason}"
+            raise ValueError(f"{path}: {text}") from error
+
     @classmethod
     def build(cls, arguments: list[str], run: bool = True) -> TaskCLI:
         """Parse arguments, build trainer, model and data, and run the subcommand if asked to.
@@ -118,7 +166,7 @@ class TaskCLI(LightningCLI):
         parser_options: dict[str, Any] = {"formatter_class": HelpFormatter}
         if not run:
             parser_options["prog"] = f"srl {name}"
-        try:
+        with plain_errors():
             return cls(
                 cls.task,
                 cls.data,
@@ -132,8 +180,6 @@ class TaskCLI(LightningCLI):
                 run=run,
                 parser_kwargs=parser_options,
             )
-        except SIGTERMException:
-            raise SystemExit(128 + signal.SIGTERM) from None
 
     @classmethod
     def command(cls, subcommand: str) -> Command:
@@ -162,7 +208,8 @@ class TaskCLI(LightningCLI):
         """
         if rounds < 1 or steps < 1:
             raise ValueError(f"--rounds and --steps must be positive, got {rounds}, {steps}")
-        report = measure_speed(cls.build(config["rest"], run=False), rounds=rounds, steps=steps)
+        with plain_errors():
+            report = measure_speed(cls.build(config["rest"], run=False), rounds=rounds, steps=steps)
         if json_:
             print(json.dumps(asdict(report)))
             return 0
@@ -172,6 +219,13 @@ class TaskCLI(LightningCLI):
         print(f"training with loader    {report.training:8.1f} {unit}/s")
         print(f"training / step         {report.ratio:8.3f}")
         return 0
+
+
+def _is_of_restoring(error: Exception) -> bool:
+    """Whether an error comes from Lightning's restoring, or from an optimiser's state."""
+    files = [Path(frame.filename).as_posix() for frame in traceback.extract_tb(error.__traceback__)]
+    in_restoring = any(re.search(r"checkpoint_connector|/migration/", file) for file in files)
+    return in_restoring or ("/torch/optim/" in files[-1] and "out of memory" not in str(error))
 
 
 def default_callbacks(monitor: str) -> list[lightning.Callback]:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, TypeVar, cast
 
 import lightning
 import numpy as np
@@ -14,9 +14,10 @@ from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from ..errors import listed
 from ..report.files import replacing
 from .broken import BrokenSamples
-from .checkpoint import checkpoint_key
+from .checkpoint import check_weights, checkpoint_key
 from .data_module import DataModule
 from .optim import ParameterOptions, build_optimizer, with_schedule
 
@@ -24,6 +25,7 @@ Predictions = dict[str, NDArray[Any]]
 """What `Task.predict` gave for all samples of all processes, by name, in the order of samples."""
 
 Module = TypeVar("Module", bound=DataModule)
+Result = TypeVar("Result")
 
 
 class Task(lightning.LightningModule):
@@ -115,6 +117,10 @@ class Task(lightning.LightningModule):
         """Write and print what was predicted; called in the first process only."""
         raise NotImplementedError
 
+    def sample_name(self, index: int) -> str:
+        """File of a sample that is being evaluated, for messages."""
+        return f"sample {index}"
+
     def describe(self) -> dict[str, Any]:
         """What a checkpoint says of its network, to build it again: plain values."""
         return {}
@@ -189,9 +195,11 @@ class Task(lightning.LightningModule):
         predicted = self.predict(batch)
         for name, value in predicted.items():
             if value.is_floating_point() and not torch.isfinite(value).all():
+                bad = ~torch.isfinite(value.flatten(1) if value.dim() > 1 else value[:, None])
+                found = [self.sample_name(int(i)) for i in batch["index"][bad.any(dim=1)]]
                 raise ValueError(
                     f"the predicted {name} are not finite: the network has diverged, or its "
-                    "precision does not suffice"
+                    f"precision does not suffice:{listed(found)}"
                 )
         self._batches.append({k: v.detach().cpu().numpy() for k, v in predicted.items()})
 
@@ -210,9 +218,7 @@ class Task(lightning.LightningModule):
     def on_predict_epoch_end(self) -> None:
         """Write what was predicted; see `write_predictions`."""
         folder = self._folder() / "predictions"
-        found = gather(self._batches)
-        if found is not None:
-            self.write_predictions(found, folder)
+        self._in_first_process(lambda found: self.write_predictions(found, folder))
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Store what is needed to build the network again; see `describe`."""
@@ -220,18 +226,39 @@ class Task(lightning.LightningModule):
 
     def on_load_checkpoint(self, checkpoint: Mapping[str, Any]) -> None:
         """Refuse a checkpoint of another network; see `check_checkpoint`."""
-        self.check_checkpoint(checkpoint)
+        try:
+            self.check_checkpoint(checkpoint)
+        except (AttributeError, KeyError, TypeError) as error:
+            raise ValueError(
+                f"the checkpoint describes no {self.name} model: {type(error).__name__}: {error}"
+            ) from error
+        check_weights(checkpoint["state_dict"], self.state_dict())
 
     def _measure(self, split: str) -> None:
-        folder = self._folder()
-        found = gather(self._batches)
-        metrics = {}
-        if found is not None:
-            written = None if self.trainer.state.fn == "fit" else folder
-            metrics = self.evaluate(split, found, written)
-        self.metrics = self.trainer.strategy.broadcast(metrics)
+        folder = None if self.trainer.state.fn == "fit" else self._folder()
+        self.metrics = self._in_first_process(lambda found: self.evaluate(split, found, folder))
         for name, value in self.metrics.items():
             self.log(f"{split}/{name}", value, prog_bar=name in self.shown)
+
+    def _in_first_process(self, use: Callable[[Predictions], Result]) -> Result:
+        """Result of a function of all predictions, called in the first process, in all of them.
+
+        An error there is one in all processes: otherwise the others would wait for ever.
+        """
+        result, failure = None, None
+        try:
+            found = gather(self._batches)
+            if found is not None:
+                result = use(found)
+        except Exception as error:
+            failure = error
+        text = None if failure is None else f"{type(failure).__name__}: {failure}"
+        result, text = self.trainer.strategy.broadcast((result, text))
+        if failure is not None:
+            raise failure
+        if text is not None:
+            raise ValueError(f"the first process failed: {text}")
+        return cast(Result, result)
 
     def _stop(self, loss: Tensor, batch: Mapping[str, Tensor]) -> None:
         """Keep what is needed to look into a loss that is not finite, and raise ValueError."""

@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from ..errors import printable
 from ..training.data_module import DataModule, Loading
 from .augment import VideoAugment
 from .dataset import ClipDataset, OnBroken
 from .sampling import Clip, Views
-from .sources import VideoItem, VideoSource, read_classes, read_source
+from .sources import VideoItem, VideoSource, is_file, read_classes, read_source
 
 log = logging.getLogger(__name__)
 
@@ -160,7 +161,7 @@ class VideoDataModule(DataModule):
 
     def sample_name(self, index: int) -> str:
         """File of a training video."""
-        return str(self.datasets["train"].items[index].path)
+        return printable(self.datasets["train"].items[index].path)
 
     @property
     def train_source(self) -> Path:
@@ -177,7 +178,7 @@ class VideoDataModule(DataModule):
         if unknown:
             raise ValueError(
                 f"data.train: {len(unknown)} of the {len(self._train_items)} videos have no "
-                f"label, the first being {unknown[0]}"
+                f"label, the first being {printable(unknown[0])}"
             )
         return self._train_items
 
@@ -185,9 +186,9 @@ class VideoDataModule(DataModule):
         if not self.predict_files:
             return self._items("test")
         items = [VideoItem(Path(file), None) for file in self.predict_files]
-        for item in items:
-            if not item.path.is_file():
-                raise FileNotFoundError(f"data.predict: no file {item.path}")
+        missing = [printable(item.path) for item in items if not is_file(item.path)]
+        if missing:
+            raise FileNotFoundError(f"data.predict: no file {', '.join(missing)}")
         return items
 
     def _add(

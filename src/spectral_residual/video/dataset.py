@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import KW_ONLY, dataclass
+from functools import lru_cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import numpy as np
 import torch
 from torch.utils.data import Dataset
 
+from ..errors import printable
 from ..report.files import replacing
 from .augment import VideoAugment, test_crops, train_clip
 from .reader import Frames, Indices, VideoError, VideoReader, check_indices
 from .sampling import Clip, Views, view_indices
 from .sources import VideoItem
+
+log = logging.getLogger(__name__)
 
 Sample = dict[str, Any]
 
@@ -147,10 +152,15 @@ class _CachedReader:
 
     def __init__(self, path: str | Path, folder: str | Path) -> None:
         self.path = Path(path)
-        file = Path(folder) / _cache_name(self.path)
-        if not file.is_file():
-            _write_frames(self.path, file)
-        self._frames: Frames = np.load(file, mmap_mode="r")
+        name = _cache_name(self.path)
+        shape = _frames_of(self.path, name)
+        frames = _load_frames(Path(folder) / name, shape)
+        if frames is None:
+            _write_frames(self.path, Path(folder) / name, shape)
+            frames = _load_frames(Path(folder) / name, shape)
+        if frames is None:
+            raise VideoError(f"{self.path}: its decoded frames in {folder} cannot be read")
+        self._frames = frames
         self.num_frames = len(self._frames)
 
     def __enter__(self) -> _CachedReader:
@@ -181,10 +191,32 @@ def _cache_name(path: Path) -> str:
     return hashlib.sha256(identity.encode()).hexdigest()[:32] + ".npy"
 
 
-def _write_frames(path: Path, file: Path) -> None:
+@lru_cache(maxsize=2**16)
+def _frames_of(path: Path, name: str) -> tuple[int, ...]:
+    """Shape (F, H, W, 3) of a video's frames; looked up once as long as it does not change."""
+    with VideoReader(path) as reader:
+        return (reader.num_frames, *reader.size, 3)
+
+
+def _load_frames(file: Path, shape: tuple[int, ...]) -> Frames | None:
+    """Decoded frames of a file; None if they are not there, of another shape or damaged."""
+    if file.is_symlink() or not file.is_file():
+        return None
+    try:
+        frames = np.load(file, mmap_mode="r", allow_pickle=False)
+    except Exception as error:  # a foreign file is anything
+        log.warning("%s: decoded again, as it cannot be read: %s", file, printable(error))
+        return None
+    is_right = isinstance(frames, np.ndarray) and frames.flags.c_contiguous
+    if not is_right or frames.dtype != np.uint8 or frames.shape != shape:
+        log.warning("%s: decoded again, as it does not hold the %d frames", file, shape[0])
+        return None
+    return cast(Frames, frames)
+
+
+def _write_frames(path: Path, file: Path, shape: tuple[int, ...]) -> None:
     """Decode a video into a NumPy file (F, H, W, 3) uint8, which appears when it is complete."""
     with VideoReader(path) as reader, replacing(file) as temporary, temporary.open("wb") as part:
-        shape = (reader.num_frames, *reader.size, 3)
         header = {"descr": "|u1", "fortran_order": False, "shape": shape}
         np.lib.format.write_array_header_1_0(part, header)
         begin = part.tell()

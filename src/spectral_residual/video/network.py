@@ -12,10 +12,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from ..blocks import VIDEO_BLOCKS, check_imported
+from ..blocks import VIDEO_BLOCKS
 from ..blocks.frames import fold_time
 from ..insertion import insert_blocks
-from ..training.checkpoint import check_same, description, read_checkpoint
+from ..training.checkpoint import check_same, description, load_network
 from ..training.resnet import ResNetTrunk
 from .augment import normalise_video
 from .classification import mean_probabilities
@@ -307,16 +307,18 @@ def load_video_network(path: str | Path) -> tuple[C2D, dict[str, Any]]:
     FileNotFoundError
         If there is no such file.
     ValueError
-        If it is not a checkpoint of a video model.
+        If it is not a checkpoint of a video model, or its weights are not of the network that it
+        describes.
     """
-    stored, weights = read_checkpoint(path, "video")
-    check_imported(stored["network"].get("block"))
+    model, stored = load_network(path, "video", _described)
+    return model, dict(stored)
+
+
+def _described(stored: Mapping[str, Any]) -> C2D:
+    """Network of a checkpoint's description."""
     height, width = stored["input_size"]
-    model = VideoNetwork(**stored["network"]).build(
-        len(stored["classes"]), int(stored["frames"]), (int(height), int(width))
-    )
-    model.load_state_dict(weights)
-    return model.to(memory_format=torch.channels_last).eval(), dict(stored)
+    network = VideoNetwork(**stored["network"])
+    return network.build(len(stored["classes"]), stored["frames"], (height, width))
 
 
 def _check_classes(got: Sequence[str], expected: Sequence[str]) -> None:

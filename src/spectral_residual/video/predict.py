@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any
 
 import cv2
@@ -13,21 +15,31 @@ import torch
 from matplotlib.figure import Figure
 from torch.utils.data import DataLoader
 
+from ..errors import printable
 from ..report.figures import COLOURS, contact_sheet, render
 from ..report.files import write_file
+from ..training.checkpoint import is_number
 from .dataset import ClipDataset
 from .network import load_video_network, view_probabilities
-from .reader import Frames, VideoReader
+from .reader import Frames, VideoError, VideoReader
 from .results import VideoScores, folder_labels, report_missing
 from .sampling import Clip, Views, view_indices
-from .sources import VideoItem
+from .sources import VideoItem, is_file
+
+log = logging.getLogger(__name__)
 
 _GUESSES = 5
 _UNKNOWN, _WRONG, _TRUE = COLOURS[:3]
 _DPI = 100
 _FRAME_HEIGHT = 150
+_LARGEST_FRAME_WIDTH = 600
 _FRAMES_PER_ROW = 8
 _SHEET_WIDTH = 6.5
+_LONGEST_STEM = 100
+_LARGEST_STRIDE = 10**6
+_LONGEST_SHORT_SIDE = 8192
+_MOST_CLIPS = 10**4
+_MOST_BYTES = 2**32
 
 
 def predict_files(
@@ -60,13 +72,14 @@ def predict_files(
         If it is not a checkpoint of a video model, or no video can be read.
     """
     paths = [Path(file) for file in files]
-    for path in paths:
-        if not path.is_file():
-            raise FileNotFoundError(f"no video file {path}")
+    absent = [printable(path) for path in paths if not is_file(path)]
+    if absent:
+        raise FileNotFoundError(f"no video file {', '.join(absent)}")
     network, stored = load_video_network(checkpoint)
+    dataset = _dataset(checkpoint, paths, stored)
+    _prepare_folder(Path(output))
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     network.to(device)
-    dataset = _dataset(paths, stored)
     videos, found, missing = [], [], []
     for path, batch in zip(paths, DataLoader(dataset), strict=True):
         if batch["broken"] >= 0:
@@ -91,12 +104,19 @@ def predict_files(
     return result
 
 
+def _prepare_folder(folder: Path) -> None:
+    """Make a folder, and see before the work whether anything can be written there."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with TemporaryFile(dir=folder):
+        pass
+
+
 def print_guesses(scores: VideoScores) -> None:
     """Print the best guesses of every video, with the true class where it is known."""
     for video, label, guesses in _best_guesses(scores):
-        print(video if label is None else f"{video} ({label})")
+        print(printable(video if label is None else f"{video} ({label})"))
         for name, score in guesses:
-            print(f"  {100 * score:6.2f} %  {name}")
+            print(f"  {100 * score:6.2f} %  {printable(name)}")
 
 
 def write_predictions(folder: Path, scores: VideoScores, clip: Clip) -> None:
@@ -106,7 +126,7 @@ def write_predictions(folder: Path, scores: VideoScores, clip: Clip) -> None:
     ----------
     folder : Path
         Made if it is not there; gets ``predictions.json`` and ``<number>_<name of the video>.png``
-        with the frames of the clip in the middle of each video.
+        with the frames of the clip in the middle of each video, if they can be read.
     scores : VideoScores
         Of every view; only videos that could be read.
     clip : Clip
@@ -114,29 +134,67 @@ def write_predictions(folder: Path, scores: VideoScores, clip: Clip) -> None:
     """
     entries = []
     for number, (video, label, guesses) in enumerate(_best_guesses(scores)):
-        path = Path(video)
-        frames = _centre_frames(path, clip)
-        drawn = _prediction_figure(frames, guesses, path.name, label)
-        picture = write_file(folder / f"{number:04d}_{path.stem}.png", drawn).name
+        picture = _write_picture(folder, number, Path(video), clip, guesses, label)
         named = [{"class": name, "score": score} for name, score in guesses]
         entries.append({"video": video, "label": label, "guesses": named, "picture": picture})
     content = json.dumps({"missing": scores.missing, "videos": entries}, indent=1)
     name = write_file(folder / "predictions.json", content + "\n").name
-    print(f"{name} and {len(entries)} pictures in {folder}")
+    count = sum(entry["picture"] is not None for entry in entries)
+    print(f"{name} and {count} pictures in {printable(folder)}")
 
 
-def _dataset(paths: Sequence[Path], stored: Mapping[str, Any]) -> ClipDataset:
+def _write_picture(
+    folder: Path,
+    number: int,
+    video: Path,
+    clip: Clip,
+    guesses: Sequence[tuple[str, float]],
+    label: str | None,
+) -> str | None:
+    """Write the picture of a video and return its name; None if these frames cannot be read."""
+    try:
+        frames = _centre_frames(video, clip)
+    except VideoError as error:
+        log.warning("no picture of this video: %s", printable(error))
+        return None
+    drawn = _prediction_figure(frames, guesses, video.name, label)
+    stem = printable(video.stem).encode()[:_LONGEST_STEM].decode(errors="ignore")
+    return write_file(folder / f"{number:04d}_{stem}.png", drawn).name
+
+
+def _dataset(
+    checkpoint: str | Path, paths: Sequence[Path], stored: Mapping[str, Any]
+) -> ClipDataset:
     """Views of videos as the training run of a checkpoint evaluates them."""
     height, width = stored["input_size"]
-    sampling = stored["sampling"]
-    return ClipDataset(
-        [VideoItem(path, None) for path in paths],
-        Clip(stored["frames"], sampling["stride"]),
-        (height, width),
-        short_side=sampling["short_side"],
-        views=Views(**sampling["views"]),
-        on_broken="report",
-    )
+    try:
+        sampling = stored["sampling"]
+        views = Views(**sampling["views"])
+        clip = Clip(stored["frames"], sampling["stride"])
+        sizes = {
+            "stride": (clip.stride, _LARGEST_STRIDE),
+            "short_side": (sampling["short_side"], _LONGEST_SHORT_SIDE),
+            "views.clips": (views.clips, _MOST_CLIPS),
+        }
+        for name, (value, most) in sizes.items():
+            if not is_number(value, most):
+                raise ValueError(f"{name}: got {str(value)[:40]}, expected a number up to {most}")
+        size = views.clips * views.crops * clip.frames * height * width * 3
+        if size > _MOST_BYTES:
+            raise ValueError(f"the views of one video take {size} bytes, more than {_MOST_BYTES}")
+        return ClipDataset(
+            [VideoItem(path, None) for path in paths],
+            clip,
+            (height, width),
+            short_side=sampling["short_side"],
+            views=views,
+            on_broken="report",
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        kind = "" if isinstance(error, ValueError) else f"{type(error).__name__}: "
+        raise ValueError(
+            f"{printable(checkpoint)}: its sampling cannot be used: {kind}{printable(error)}"
+        ) from error
 
 
 def _best_guesses(
@@ -167,6 +225,8 @@ def _prediction_figure(
     """
     height, width = frames.shape[1:3]
     size = (max(1, round(width * _FRAME_HEIGHT / height)), _FRAME_HEIGHT)
+    if size[0] > _LARGEST_FRAME_WIDTH:
+        size = (_LARGEST_FRAME_WIDTH, max(1, round(height * _LARGEST_FRAME_WIDTH / width)))
     small = [
         np.asarray(cv2.resize(frame, size, interpolation=cv2.INTER_AREA), dtype=np.uint8)
         for frame in frames
@@ -179,11 +239,11 @@ def _prediction_figure(
     picture.imshow(sheet)
     picture.set_axis_off()
     picture.set_anchor("W")
-    figure.suptitle(title, x=0.01, ha="left", fontsize=12, parse_math=False)
+    figure.suptitle(printable(title), x=0.01, ha="left", fontsize=12, parse_math=False)
     if label is not None:
         figure.text(
-            0.99, 0.98, label, va="top", ha="right", fontsize=12, weight="bold", color=_TRUE,
-            parse_math=False,
+            0.99, 0.98, printable(label), va="top", ha="right", fontsize=12, weight="bold",
+            color=_TRUE, parse_math=False,
         )  # fmt: skip
     bars.set_axis_off()
     bars.set_xlim(0, 1)
@@ -191,7 +251,10 @@ def _prediction_figure(
     for row, (name, score) in enumerate(guesses):
         colour = _UNKNOWN if label is None else _TRUE if name == label else _WRONG
         bars.barh(row, 0.3 * score, height=0.6, color=colour)
-        for x, text, side in ((0.41, f"{100 * score:.1f} %", "right"), (0.43, name, "left")):
+        for x, text, side in (
+            (0.41, f"{100 * score:.1f} %", "right"),
+            (0.43, printable(name), "left"),
+        ):
             bars.text(
                 x, row, text, ha=side, va="center", fontsize=11, color=colour, parse_math=False
             )

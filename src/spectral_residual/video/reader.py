@@ -18,13 +18,14 @@ from typing import Any, NamedTuple, cast
 
 import av
 import numpy as np
-from av.container import InputContainer
 from av.packet import Packet
-from av.stream import Disposition
 from av.video.frame import VideoFrame
 from av.video.reformatter import VideoReformatter
-from av.video.stream import VideoStream
 from numpy.typing import NDArray
+
+from ..errors import printable
+from .container import VideoError as VideoError
+from .container import open_video, read_packets
 
 Frames = NDArray[np.uint8]
 Indices = Sequence[int] | NDArray[np.int64]
@@ -37,10 +38,7 @@ _FORMATS_WITH_TIMES = ("mov", "matroska")
 _SKIPPABLE = ("h264", "mpeg4")
 # MPEG-4 packets up to this size may say "no frame here" (MAX_NVOP_SIZE in FFmpeg's decoder).
 _LARGEST_EMPTY_PACKET = 19
-
-
-class VideoError(ValueError):
-    """A video that is missing, empty, truncated, damaged or no video: ``<path>: <reason>``."""
+_MOST_BYTES = 2**32
 
 
 class _PacketInfo(NamedTuple):
@@ -87,16 +85,17 @@ class VideoReader:
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
+        self._name = printable(self.path)
         self.decoded_frames = 0
         self._orientation: tuple[bool, bool, bool] | None = None
         self._reformatter = VideoReformatter()
-        self._container, self._stream = _open(self.path)
+        self._container, self._stream = open_video(self.path)
         try:
             self._find_frames()
         except BaseException as error:
             self.close()
             if isinstance(error, av.FFmpegError):
-                raise VideoError(f"{self.path}: {error.strerror}") from error
+                raise VideoError(f"{self._name}: {error.strerror}") from error
             raise
 
     def __enter__(self) -> VideoReader:
@@ -137,10 +136,15 @@ class VideoReader:
         """
         wanted = np.asarray(indices, dtype=np.int64)
         if not wanted.size:
-            raise IndexError(f"{self.path}: got no frame to read, expected at least one")
+            raise IndexError(f"{self._name}: got no frame to read, expected at least one")
         result = np.empty(0, dtype=np.uint8)
         for index, frame in self.frames(wanted):
             if not result.size:
+                if len(wanted) * frame.size > _MOST_BYTES:
+                    raise VideoError(
+                        f"{self._name}: {len(wanted)} frames of {frame.shape[0]}x{frame.shape[1]} "
+                        f"take more than {_MOST_BYTES} bytes"
+                    )
                 result = np.empty((len(wanted), *frame.shape), dtype=np.uint8)
             result[wanted == index] = frame
         return result
@@ -183,9 +187,9 @@ class VideoReader:
                     wanted.remove(index)
                     yield index, self._rgb(frame)
             if wanted:
-                raise VideoError(f"{self.path}: damaged: frame {min(wanted)} cannot be decoded")
+                raise VideoError(f"{self._name}: damaged: frame {min(wanted)} cannot be decoded")
         except av.FFmpegError as error:
-            raise VideoError(f"{self.path}: {error.strerror}") from error
+            raise VideoError(f"{self._name}: {error.strerror}") from error
 
     def _find_frames(self) -> None:
         """Read all packets, and from them the number and the order of the frames."""
@@ -195,7 +199,7 @@ class VideoReader:
         self._has_times = self._container.format.name.startswith(_FORMATS_WITH_TIMES)
         self._packets = [
             _PacketInfo(self._stamp(packet), packet.size, packet.is_keyframe, packet.is_discard)
-            for packet in _read_packets(self._container, self._stream)
+            for packet in read_packets(self._container, self._stream)
         ]
         stamps = [packet.stamp for packet in self._packets if packet.stamp is not None]
         is_reliable = len(set(stamps)) == len(self._packets)
@@ -210,7 +214,7 @@ class VideoReader:
             if is_reliable:
                 self._numbers.update((stamp, number) for number, stamp in enumerate(stamps))
         if self.num_frames == 0:
-            raise VideoError(f"{self.path}: no frame can be decoded: truncated or damaged")
+            raise VideoError(f"{self._name}: no frame can be decoded: truncated or damaged")
 
     def _stamp(self, packet: Packet) -> int | None:
         """Time that the file itself gives for a packet, in the units that seeking takes."""
@@ -291,14 +295,14 @@ class VideoReader:
         if stamp is not None:
             with suppress(av.FFmpegError, StopIteration, KeyError):
                 self._container.seek(stamp, stream=self._stream)
-                packets = _read_packets(self._container, self._stream)
+                packets = read_packets(self._container, self._stream)
                 first = next(packets)
                 number = self._numbers[self._stamp(first)]
                 if number <= target:
                     return chain([first], packets), number
         self.close()
-        self._container, self._stream = _open(self.path)
-        return _read_packets(self._container, self._stream), 0
+        self._container, self._stream = open_video(self.path)
+        return read_packets(self._container, self._stream), 0
 
     def _decode(self, packet: Packet | None, number: int, is_wanted: bool) -> list[VideoFrame]:
         """Frames that come out of the decoder after a packet, with packet numbers as their pts.
@@ -338,39 +342,8 @@ def check_indices(path: Path, indices: Collection[int], num_frames: int) -> None
     """Raise IndexError if one of the numbers is not of a frame."""
     for index in (min(indices, default=0), max(indices, default=0)):
         if not 0 <= index < num_frames:
-            raise IndexError(f"{path}: got frame {index}, expected one in [0, {num_frames})")
-
-
-def _open(path: Path) -> tuple[InputContainer, VideoStream]:
-    """Open a file, and find its first video stream; pictures attached to music do not count.
-
-    The decoder works in one thread: the processes of the loader run side by side instead.
-    """
-    if not path.is_file():
-        raise VideoError(f"{path}: no such file")
-    if path.stat().st_size == 0:
-        raise VideoError(f"{path}: the file is empty")
-    try:
-        container = av.open(f"file:{path}", metadata_errors="replace")
-    except av.FFmpegError as error:
-        reason = f"not a video, or its header is lost ({error.strerror})"
-        raise VideoError(f"{path}: {reason}") from error
-    streams = [s for s in container.streams.video if not s.disposition & Disposition.attached_pic]
-    if not streams or streams[0].codec_context is None:
-        kinds = ", ".join(stream.type for stream in container.streams) or "nothing"
-        container.close()
-        missing = "no decoder for its video" if streams else f"no video stream, but: {kinds}"
-        raise VideoError(f"{path}: {missing}")
-    streams[0].codec_context.thread_count = 1
-    return container, streams[0]
-
-
-def _read_packets(container: InputContainer, stream: VideoStream) -> Iterator[Packet]:
-    """Complete packets of a stream, from where the container stands to the end of the file."""
-    with suppress(av.InvalidDataError):
-        for packet in container.demux(stream):
-            if packet.size and not packet.is_corrupt:
-                yield packet
+            name = printable(path)
+            raise IndexError(f"{name}: got frame {index}, expected one in [0, {num_frames})")
 
 
 def _orientation_of(frame: VideoFrame) -> tuple[bool, bool, bool]:

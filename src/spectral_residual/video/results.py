@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import logging
 import math
-import zipfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -18,10 +17,11 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ..errors import unknown_name
+from ..errors import listed, printable, unknown_name
 from ..report.figures import render
 from ..report.files import replacing, write_file
 from ..report.table import format_table
+from .archive import read_arrays
 from .classification import class_accuracy, classification_metrics, confusion_matrix
 from .reader import VideoError, VideoReader
 
@@ -37,6 +37,9 @@ _TITLES = {
     "direction": "direction",
 }
 _TEXTS = ("videos", "class_names", "missing")
+_ARRAYS = {"scores": ("f", 3), "labels": ("iu", 1), "crops": ("iu", 0)}
+_ARRAYS |= dict.fromkeys(_TEXTS, ("U", 1))
+_SUM_TOLERANCE = 1e-2
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,11 +72,30 @@ class VideoScores:
     def __post_init__(self) -> None:
         expected = (len(self.videos), len(self.labels), len(self.class_names))
         shape = self.scores.shape
-        if len(shape) != 3 or (shape[0], shape[0], shape[2]) != expected or shape[1] % self.crops:
+        is_right = len(shape) == 3 and (shape[0], shape[0], shape[2]) == expected
+        if not is_right or not shape[1] or self.crops < 1 or shape[1] % self.crops:
             raise ValueError(
                 f"scores: got shape {shape} with {self.crops} crops, {expected[0]} videos, "
                 f"{expected[1]} labels and {expected[2]} classes, expected "
                 "(videos, clips * crops, classes)"
+            )
+
+    def check(self) -> None:
+        """Raise ValueError, naming videos, unless scores are probabilities and labels classes."""
+        wrong = []
+        for row, label, video in zip(self.scores, self.labels, self.videos, strict=True):
+            if not np.isfinite(row).all():
+                wrong.append(f"{video}: scores that are not finite")
+            elif row.min() < 0 or row.max() > 1:
+                wrong.append(f"{video}: scores from {row.min():g} to {row.max():g}")
+            elif np.abs(row.sum(axis=1, dtype=np.float64) - 1).max() > _SUM_TOLERANCE:
+                wrong.append(f"{video}: scores of a view with a sum other than 1")
+            if not -1 <= label < len(self.class_names):
+                wrong.append(f"{video}: label {label}")
+        if wrong:
+            raise ValueError(
+                f"expected probabilities of the classes, in [0, 1] and of sum 1, and labels in "
+                f"[-1, {len(self.class_names)}), got {len(wrong)} faults:{listed(wrong)}"
             )
 
     @property
@@ -161,18 +183,25 @@ def read_scores(path: str | Path) -> VideoScores:
     FileNotFoundError
         If there is no such file.
     ValueError
-        If it is another file.
+        If it is another file or damaged, holds no video, or has scores that are no probabilities
+        or labels that are no classes; the message names the file and the videos.
     """
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"no scores file {path}")
+    arrays = read_arrays(path, _ARRAYS)
+    texts = {name: arrays[name].tolist() for name in _TEXTS}
     try:
-        with np.load(path, allow_pickle=False) as file:
-            texts = {name: file[name].tolist() for name in _TEXTS}
-            crops = int(file["crops"])
-            return VideoScores(file["scores"], file["labels"], crops=crops, **texts)
-    except (KeyError, ValueError, TypeError, EOFError, zipfile.BadZipFile) as error:
-        raise ValueError(f"{path}: not a scores file of 'srl video': {error}") from error
+        if not texts["videos"]:
+            raise ValueError("it holds no video")
+        if len(set(texts["class_names"])) < len(texts["class_names"]):
+            raise ValueError("class_names: expected each name once")
+        labels = arrays["labels"].astype(np.int64)
+        scores = VideoScores(arrays["scores"], labels, crops=int(arrays["crops"]), **texts)
+        scores.check()
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+    return scores
 
 
 def report_missing(paths: Iterable[Path]) -> None:
@@ -181,22 +210,25 @@ def report_missing(paths: Iterable[Path]) -> None:
         try:
             with VideoReader(path) as reader:
                 reader.read([0])
-            log.warning("left out: video %s could not be read before", path)
+            log.warning("left out: video %s could not be read before", printable(path))
         except (VideoError, IndexError) as error:
-            log.warning("left out: %s", error)
+            log.warning("left out: %s", printable(error))
 
 
 def print_evaluation(scores: VideoScores, metrics: Mapping[str, float]) -> None:
     """Print the table of metrics, in percent, and the classes of lowest accuracy."""
     names = [name for name in _TITLES if name in metrics]
-    cells = [f"{100 * metrics[name]:.2f}" for name in names]
+    values = [100 * metrics[name] for name in names]
+    cells = ["-" if math.isnan(value) else f"{value:.2f}" for value in values]
     cells += [f"{metrics[name]:.0f}" for name in ("videos", "missing")]
     titles = [f"{_TITLES[name]} (%)" for name in names]
     print(format_table([*titles, "videos", "missing"], [cells]))
     classes = len(scores.class_names)
     if classes <= 5:
         print(f"top-5 says nothing with {classes} classes")
-    if metrics["videos"]:
+    if not metrics["videos"]:
+        print("the class of no video is known: there is nothing to measure")
+    else:
         print("\n" + _worst_classes(scores))
 
 
@@ -208,7 +240,7 @@ def _worst_classes(scores: VideoScores) -> str:
     worst = [int(c) for c in accuracy.argsort(stable=True) if accuracy[c] < 1][:_WORST_CLASSES]
     if not worst:
         return "all classes are right"
-    names = scores.class_names
+    names = [printable(name) for name in scores.class_names]
     rows = []
     for number in worst:
         taken = names[int(others[number].argmax())] if others[number].any() else ""
@@ -235,6 +267,7 @@ def write_evaluation(
     metrics : mapping
         As `VideoScores.metrics` gives them; null in the file where there is nothing to measure.
     """
+    scores.check()
     names = (f"scores_{split}.npz", f"metrics_{split}.json", f"confusion_{split}.png")
     _write_scores(folder / names[0], scores)
     known = {name: None if math.isnan(value) else value for name, value in metrics.items()}
@@ -273,6 +306,7 @@ def _confusion_figure(matrix: NDArray[np.int64], class_names: Sequence[str]) -> 
     axes.set_xlabel("guessed class" if labelled else "number of the guessed class")
     axes.set_ylabel("true class" if labelled else "number of the true class")
     if labelled:
-        axes.set_xticks(range(classes), class_names, rotation=90, parse_math=False)
-        axes.set_yticks(range(classes), class_names, parse_math=False)
+        shown = [printable(name) for name in class_names]
+        axes.set_xticks(range(classes), shown, rotation=90, parse_math=False)
+        axes.set_yticks(range(classes), shown, parse_math=False)
     return render(figure, dpi=_DPI)

@@ -204,6 +204,12 @@ class VideoTask(Task):
             "views": asdict(data.views),
         }
 
+    def sample_name(self, index: int) -> str:
+        """File of a video that is being evaluated."""
+        stage = str(self.trainer.state.stage.value) if self.trainer.state.stage else ""
+        split = stage if stage in ("test", "predict") else "val"
+        return str(self._data().datasets[split].items[index].path)
+
     def describe(self) -> dict[str, Any]:
         """Network, classes, and the clips that the network was built for."""
         config = asdict(self.network_config)
