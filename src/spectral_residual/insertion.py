@@ -94,11 +94,10 @@ def insert_blocks(
     TypeError
         If `after` is one name instead of a sequence.
     """
-    block_options = options if block_options is None else block_options
-    _check_arguments(block, block_options)
+    chosen = _checked_options(block, options if block_options is None else block_options)
     inputs = as_inputs(input_size, example_inputs)
     names = module_names(model, after)
-    for place, new in _planned(model, names, block, inputs, block_options or {}, folded_time):
+    for place, new in _planned(model, names, block, inputs, chosen, folded_time):
         _attach(place, new)
     return model
 
@@ -181,9 +180,9 @@ def _warn_of_fusion(skeleton: nn.Module, after: Sequence[str], called: Sequence[
             )
 
 
-def _check_arguments(block: object, options: object) -> None:
+def _checked_options(block: object, options: Mapping[str, Any] | None) -> Mapping[str, Any]:
     if isinstance(block, str):
-        return
+        return options or {}
     if isinstance(block, nn.Module) or not callable(block):
         raise ValueError(
             "block must be a name or a callable (channels, size) -> nn.Module, got "
@@ -191,6 +190,7 @@ def _check_arguments(block: object, options: object) -> None:
         )
     if options:
         raise ValueError(f"a callable block takes no options, got {options}")
+    return {}
 
 
 def _create(

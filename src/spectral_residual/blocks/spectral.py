@@ -224,14 +224,14 @@ class SpectralResidual(nn.Module, ABC):
         groups = self.transform.default_groups if groups is None else groups
         inner = divide("channels", self.channels, "reduction", reduction)
         check_positive("groups", groups)
-        parts = self.transform.parts
-        outer, inner = parts * self.channels, parts * inner
+        outer, inner = (self.transform.parts * n for n in (self.channels, inner))
+        near = nearest_divisors("groups", math.gcd(outer, inner), groups)
         for label, planes in (("outer", outer), ("inner", inner)):
             if planes % groups:
                 raise ValueError(
-                    f"the {planes} {label} planes ({parts} part(s) of a channel each) must be "
-                    f"divisible by groups, got groups={groups}; channels={self.channels}, "
-                    f"reduction={reduction}{nearest_divisors('groups', math.gcd(outer, inner), groups)}"
+                    f"the {planes} {label} planes ({self.transform.parts} part(s) of a channel each) "
+                    f"must be divisible by groups, got groups={groups}; channels={self.channels}, "
+                    f"reduction={reduction}{near}"
                 )
         if kernel_size < 1 or kernel_size % 2 == 0:
             raise ValueError(f"kernel_size must be odd and positive, got {kernel_size}")
