@@ -141,8 +141,7 @@ class SpectralResidual(nn.Module, ABC):
         check_positive("channels", channels)
         if order not in ORDERS:
             raise unknown_name("order of spectral planes", order, ORDERS)
-        self.channels = channels
-        self.size = size
+        self.channels, self.size = channels, size
         self.order = order
         self.transform = transform
         if not abs(alpha) <= torch.finfo(torch.float32).max:
@@ -224,12 +223,13 @@ class SpectralResidual(nn.Module, ABC):
         groups = self.transform.default_groups if groups is None else groups
         inner = divide("channels", self.channels, "reduction", reduction)
         check_positive("groups", groups)
-        outer, inner = (self.transform.parts * n for n in (self.channels, inner))
+        parts = self.transform.parts
+        outer, inner = parts * self.channels, parts * inner
         near = nearest_divisors("groups", math.gcd(outer, inner), groups)
         for label, planes in (("outer", outer), ("inner", inner)):
             if planes % groups:
                 raise ValueError(
-                    f"the {planes} {label} planes ({self.transform.parts} part(s) of a channel each) "
+                    f"the {planes} {label} planes ({parts} part(s) of a channel each) "
                     f"must be divisible by groups, got groups={groups}; channels={self.channels}, "
                     f"reduction={reduction}{near}"
                 )
