@@ -216,9 +216,14 @@ def constant(build: Callable[..., Tensor], like: Tensor, *arguments: Any) -> Ten
         compute the matrix.
     """
     arguments = tuple(int(a) if isinstance(a, Tensor) else a for a in arguments)
-    if torch.compiler.is_compiling():
+    baked = torch.compiler.is_exporting() and not torch.compiler.is_dynamo_compiling()
+    if torch.compiler.is_compiling() and not (baked and all(_is_plain(a) for a in arguments)):
         return build(*arguments).to(device=like.device, dtype=like.dtype)
     return _kept(build, arguments, like.dtype, like.device)
+
+
+def _is_plain(argument: Any) -> bool:
+    return argument is None or type(argument) in (int, float, str)
 
 
 @functools.lru_cache(maxsize=128)
