@@ -133,10 +133,10 @@ def to_onnx(
     inputs = tuple(each.detach().cpu() for each in inputs)
     network = copy.deepcopy(model).cpu().eval()
     axes = [_free_axes(each, dynamic_batch, dynamic_size) for each in inputs]
-    program = _traced(network, inputs, axes, names, opset)
     with _replacing(Path(path)) as temporary:
+        program = _traced(network, inputs, axes, names, opset)
         program.save(temporary, external_data=False)
-        found = onnx.load(temporary, load_external_data=False)
+        _check_opset(onnx.load(temporary, load_external_data=False), opset)
         session = _session(onnxruntime, temporary)
         checked = list(_variants(inputs, dynamic_batch, dynamic_size))
         error = max(_error(network, session, each) for each in checked)
@@ -149,7 +149,7 @@ def to_onnx(
         size = temporary.stat().st_size
     return ExportReport(
         path=Path(path),
-        opset=next(each.version for each in found.opset_import if each.domain == ""),
+        opset=opset,
         size=size,
         inputs={each.name: tuple(each.shape) for each in session.get_inputs()},
         outputs={each.name: tuple(each.shape) for each in session.get_outputs()},
@@ -241,6 +241,16 @@ def _explained(what: str) -> Iterator[None]:
         yield
     except Exception as error:
         raise ValueError(f"{what}: {_reason(error)}") from error
+
+
+def _check_opset(content: Any, wanted: int) -> None:
+    """Raise ValueError if the exporter has not converted the graph to an operator set."""
+    got = next(each.version for each in content.opset_import if not each.domain)
+    if got != wanted:
+        raise ValueError(
+            f"opset: expected one that the graph can be converted to, got {wanted}, and {got} from "
+            "the exporter"
+        )
 
 
 def _reason(error: BaseException) -> str:
