@@ -178,7 +178,7 @@ def test_every_command_leads_to_a_function():
             yield from [found] if isinstance(found, str) else functions(found)
 
     paths = list(functions(_COMMANDS))
-    assert len(paths) == len(set(paths)) == 23
+    assert len(paths) == len(set(paths)) == 24
     assert all(callable(_function(path)) for path in paths)
 
 
@@ -244,6 +244,8 @@ def test_version(capsys):
         ("torchvision", ["cost", "model", "resnet18", "--input", "3", "32", "32"], "pose"),
         ("matplotlib", ["viz"], "pose"),
         ("av", ["data", "videos", "somewhere"], "video"),
+        ("onnxscript", ["export", "--ckpt", "absent.ckpt", "--output", "x"], "export"),
+        ("onnxruntime", ["export", "--ckpt", "absent.ckpt", "--output", "x"], "export"),
     ],
 )
 def test_a_package_that_is_missing(missing, arguments, extra, tmp_path):

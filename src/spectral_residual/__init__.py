@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from .blocks import SRLVideoBlock as SRLVideoBlock
     from .blocks import TemporalShift as TemporalShift
     from .blocks import create_block as create_block
+    from .export import to_onnx as to_onnx
     from .insertion import insert_blocks as insert_blocks
     from .insertion import output_shapes as output_shapes
     from .transforms import TRANSFORMS as TRANSFORMS
@@ -43,6 +44,7 @@ _MODULES = {
         "TemporalShift",
         "create_block",
     ],
+    "export": ["to_onnx"],
     "insertion": ["insert_blocks", "output_shapes"],
     "transforms": [
         "TRANSFORMS",

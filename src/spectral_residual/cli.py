@@ -89,10 +89,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _explained(error: Exception, arguments: Sequence[str]) -> str:
     """What went wrong; of a package that is not installed, how to get it."""
     missing = error.name if isinstance(error, ModuleNotFoundError) else None
-    if not missing or missing.partition(".")[0] == __package__:
+    if not missing or missing.partition(".")[0] == __package__ or "pip install" in str(error):
         return str(error)
-    if missing.partition(".")[0] in ("onnx", "onnxscript", "onnxruntime"):
-        return f'{error}: pip install "{__package__}[export]"'
     of_videos = missing == "av" or "video" in arguments[:2] or "videos" in arguments[:2]
     extra = "video" if of_videos else "pose"
     return f'{error}: pip install "{__package__}[{extra}]"'
@@ -216,9 +214,10 @@ def export(
     json_ : bool
         Print one JSON object.
     """
-    from .export import OPSET, TOLERANCE, report_lines
+    from .export import OPSET, TOLERANCE, check_packages, report_lines
     from .training.checkpoint import checkpoint_key, read_file
 
+    check_packages()
     content = read_file(ckpt)
     tasks = [name for name in ("pose", "video") if checkpoint_key(name) in content]
     if not tasks:

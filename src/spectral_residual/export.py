@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import importlib
 import math
 import os
 import statistics
@@ -120,9 +121,9 @@ def to_onnx(
     ModuleNotFoundError
         If onnx, onnxscript or onnxruntime is not installed (the extra ``export``).
     """
+    check_packages()
     import onnx
     import onnxruntime
-    import onnxscript  # noqa: F401  # torch's exporter needs it, and names it less clearly
 
     if rounds < 1 or not tolerance > 0:
         raise ValueError(
@@ -161,6 +162,17 @@ def to_onnx(
         rounds=rounds,
         threads=torch.get_num_threads(),
     )
+
+
+def check_packages() -> None:
+    """Raise ModuleNotFoundError, with what installs it, if a package for the export is missing."""
+    for name in ("onnx", "onnxscript", "onnxruntime"):
+        try:
+            importlib.import_module(name)
+        except ModuleNotFoundError as error:
+            raise ModuleNotFoundError(
+                f'{error}: pip install "spectral_residual[export]"', name=error.name
+            ) from error
 
 
 def report_lines(report: ExportReport) -> list[str]:

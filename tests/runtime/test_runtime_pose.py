@@ -171,8 +171,7 @@ def test_importing_loads_no_torch():
 def test_a_missing_package_names_the_extra(missing):
     name = "VideoPredictor" if missing == "av" else "PosePredictor"
     program = (
-        f"import sys\nsys.modules[{missing!r}] = None\n"
-        f"from spectral_residual.runtime import {name}"
+        f"import sys\nsys.modules[{missing!r}] = None\nfrom spectral_residual.runtime import {name}"
     )
     environment = os.environ | {"PYTHONPATH": str(Path(spectral_residual.__file__).parents[1])}
     done = subprocess.run(
@@ -195,7 +194,7 @@ def changed(folder, target, change):
 
 
 def test_what_the_description_says_is_done(dots, tmp_path):
-    """No field is there for nothing: padding, mean, stride, shift and threshold change the poses."""
+    """No field is there for nothing: each changes the poses."""
     data, _, folder = dots
     instance = data.datasets["val"].instances[0]
     before = PosePredictor(folder)(instance.file, instance.box[None])
