@@ -192,9 +192,8 @@ def export(
     """Write a trained pose or video network as an ONNX file that ONNX Runtime agrees with.
 
     The folder gets model.onnx, which takes any number of samples, and model.json, which says what
-    to do before and after it. ONNX Runtime runs the file; if its output differs from PyTorch's by
-    more than the tolerance, nothing is written and the command fails.
-    spectral_residual.runtime predicts with such a folder, without torch.
+    to do before and after it; spectral_residual.runtime predicts with them. If ONNX Runtime's
+    output differs from PyTorch's by more than the tolerance, nothing is written.
 
     Parameters
     ----------
@@ -203,8 +202,7 @@ def export(
     output : Path
         Folder to write to.
     dynamic_size : bool
-        Pose networks only: crops of any size that the network takes. 'srl' allows it, blocks with
-        weights per frequency at one size do not.
+        Crops of any size, for pose networks whose block takes them, as 'srl' does.
     opset : int
         ONNX operator set (default: 18).
     tolerance : float

@@ -109,36 +109,20 @@ def to_onnx(
     rounds : int, default 10
         Rounds of timing.
 
-    Returns
-    -------
-    ExportReport
-
     Raises
     ------
     ValueError
-        If the network cannot be exported in this way, an output is not finite, or the error is
-        above the tolerance.
+        If the network cannot be exported in this way, or the error is above the tolerance.
     ModuleNotFoundError
         If onnx, onnxscript or onnxruntime is not installed (the extra ``export``).
     """
     check_packages()
-    import onnx
-    import onnxruntime
-
-    if rounds < 1 or not tolerance > 0:
-        raise ValueError(
-            f"expected rounds >= 1 and tolerance > 0, got rounds {rounds}, tolerance {tolerance}"
-        )
-    inputs = (example,) if isinstance(example, Tensor) else tuple(example)
-    _check_inputs(inputs, dynamic_size)
-    inputs = tuple(each.detach().cpu() for each in inputs)
+    inputs = _checked(example, dynamic_size, tolerance, rounds)
     network = copy.deepcopy(model).cpu().eval()
     axes = [_free_axes(each, dynamic_batch, dynamic_size) for each in inputs]
     with _replacing(Path(path)) as temporary:
-        program = _traced(network, inputs, axes, names, opset)
-        program.save(temporary, external_data=False)
-        _check_opset(onnx.load(temporary, load_external_data=False), opset)
-        session = _session(onnxruntime, temporary)
+        _traced(network, inputs, axes, names, opset).save(temporary, external_data=False)
+        session = _session(temporary, opset)
         checked = list(_variants(inputs, dynamic_batch, dynamic_size))
         error = max(_error(network, session, each) for each in checked)
         if not error <= tolerance:
@@ -147,21 +131,12 @@ def to_onnx(
                 f"{error:.1e} of its range, more than {tolerance:g}"
             )
         times = _latencies(network, session, inputs, rounds)
+        shapes = tuple(tuple(tuple(each.shape) for each in one) for one in checked)
         size = temporary.stat().st_size
     return ExportReport(
-        path=Path(path),
-        opset=opset,
-        size=size,
-        inputs={each.name: tuple(each.shape) for each in session.get_inputs()},
-        outputs={each.name: tuple(each.shape) for each in session.get_outputs()},
-        checked=tuple(tuple(tuple(each.shape) for each in one) for one in checked),
-        error=error,
-        tolerance=tolerance,
-        onnx_ms=times[0],
-        torch_ms=times[1],
-        rounds=rounds,
-        threads=torch.get_num_threads(),
-    )
+        Path(path), opset, size, _shapes(session.get_inputs()), _shapes(session.get_outputs()),
+        shapes, error, tolerance, *times, rounds, torch.get_num_threads(),
+    )  # fmt: skip
 
 
 def check_packages() -> None:
@@ -192,18 +167,24 @@ def report_lines(report: ExportReport) -> list[str]:
     ]
 
 
-def _check_inputs(inputs: Inputs, dynamic_size: bool) -> None:
+def _checked(example: Tensor | Inputs, dynamic_size: bool, tolerance: float, rounds: int) -> Inputs:
+    """The inputs on the CPU; ValueError if something cannot be used."""
+    if rounds < 1 or not tolerance > 0:
+        raise ValueError(
+            f"expected rounds >= 1 and tolerance > 0, got rounds {rounds}, tolerance {tolerance}"
+        )
+    inputs = (example,) if isinstance(example, Tensor) else tuple(example)
     if not inputs or not all(isinstance(each, Tensor) for each in inputs):
         kinds = ", ".join(type(each).__name__ for each in inputs) or "nothing"
         raise ValueError(f"example: expected a tensor or a tuple of tensors, got {kinds}")
-    for each in inputs:
-        if each.dim() == 0 or each.shape[0] == 0:
-            raise ValueError(f"example: expected samples on the first axis, got {each.shape}")
-    if dynamic_size and not any(each.dim() in (4, 5) for each in inputs):
-        shapes = [tuple(each.shape) for each in inputs]
+    shapes = [tuple(each.shape) for each in inputs]
+    if not all(shape and shape[0] for shape in shapes):
+        raise ValueError(f"example: expected samples on the first axis, got shapes {shapes}")
+    if dynamic_size and not any(len(shape) in (4, 5) for shape in shapes):
         raise ValueError(
             f"dynamic_size: expected an input (N, C, H, W) or (N, C, T, H, W), got shapes {shapes}"
         )
+    return tuple(each.detach().cpu() for each in inputs)
 
 
 def _free_axes(x: Tensor, dynamic_batch: bool, dynamic_size: bool) -> dict[int, str]:
@@ -255,16 +236,6 @@ def _explained(what: str) -> Iterator[None]:
         raise ValueError(f"{what}: {_reason(error)}") from error
 
 
-def _check_opset(content: Any, wanted: int) -> None:
-    """Raise ValueError if the exporter has not converted the graph to an operator set."""
-    got = next(each.version for each in content.opset_import if not each.domain)
-    if got != wanted:
-        raise ValueError(
-            f"opset: expected one that the graph can be converted to, got {wanted}, and {got} from "
-            "the exporter"
-        )
-
-
 def _reason(error: BaseException) -> str:
     """What went wrong first, in one line."""
     while error.__cause__ is not None:
@@ -273,12 +244,27 @@ def _reason(error: BaseException) -> str:
     return lines[0] if lines else type(error).__name__
 
 
-def _session(onnxruntime: Any, path: Path) -> Any:
+def _session(path: Path, opset: int) -> Any:
+    """Session of a file; ValueError if the exporter has not converted it to the operator set."""
+    import onnx
+    import onnxruntime
+
+    graph = onnx.load(path)
+    got = next(each.version for each in graph.opset_import if not each.domain)
+    if got != opset:
+        raise ValueError(
+            f"opset: expected one that the graph can be converted to, got {opset}, and {got} from "
+            "the exporter"
+        )
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
     options.log_severity_level = 4  # what it says is in the error too
     with _explained("ONNX Runtime does not take the file"):
         return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+
+
+def _shapes(described: Sequence[Any]) -> dict[str, tuple[int | str, ...]]:
+    return {each.name: tuple(each.shape) for each in described}
 
 
 def _variants(inputs: Inputs, dynamic_batch: bool, dynamic_size: bool) -> Iterator[Inputs]:
