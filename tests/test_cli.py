@@ -244,6 +244,8 @@ def test_version(capsys):
         ("torchvision", ["cost", "model", "resnet18", "--input", "3", "32", "32"], "pose"),
         ("matplotlib", ["viz"], "pose"),
         ("av", ["data", "videos", "somewhere"], "video"),
+        ("onnxscript", ["export", "--ckpt", "absent.ckpt", "--output", "x"], "export"),
+        ("onnxruntime", ["export", "--ckpt", "absent.ckpt", "--output", "x"], "export"),
     ],
 )
 def test_a_package_that_is_missing(missing, arguments, extra, tmp_path):

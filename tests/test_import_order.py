@@ -26,6 +26,7 @@ RANKS = {
     "insertion": 4,
     "cost": 5,
     "inserted": 5.5,
+    "export": 5.5,
     "training": 6,
     "pose": 7,
     "video": 7,
@@ -33,8 +34,15 @@ RANKS = {
     "cli": 9,
 }
 # These stand beside: they never see a network, and what is not torch alone may use them.
-BESIDE = {"report": {"errors", "report"}, "commands": {"commands"}}
-TORCH_ALONE = ["errors", "transforms", "blocks", "meta", "insertion", "cost", "inserted"]
+BESIDE = {
+    "report": {"errors", "report"},
+    "commands": {"commands"},
+    "runtime": {"errors", "runtime"},
+}
+# What the runtime shares with training: files that import no torch.
+SHARED_WITH_RUNTIME = {"pose.geometry", "video.reader", "video.sampling"}
+TORCH_ALONE = ["errors", "transforms", "blocks", "meta", "insertion", "cost", "inserted", "export"]
+ONNX = {"onnx", "onnxruntime", "onnxscript"}
 
 
 def part_of(path):
@@ -69,11 +77,21 @@ def own_imports(path):
             yield names[1] if len(names) > 1 and names[1] != "__version__" else ""
 
 
+def whole_imports(path):
+    """Modules of other parts of the package that a file imports, by their whole names."""
+    for name, _ in imported(path):
+        module = ".".join(name.split(".")[:3])
+        if name.startswith("spectral_residual.") and not module.startswith(
+            "spectral_residual.runtime"
+        ):
+            yield module
+
+
 def allowed(part, target):
     if part in BESIDE:
         return target in BESIDE[part]
     if target in BESIDE:
-        return RANKS[part] >= RANKS["training"]
+        return target != "runtime" and RANKS[part] >= RANKS["training"]
     return target in ("", part) or RANKS[target] < RANKS[part]
 
 
@@ -100,13 +118,22 @@ def test_the_rule_refuses():
     assert not allowed("pose", "lab")
     assert not allowed("report", "transforms")
     assert not allowed("lab", "cli")
+    assert not allowed("runtime", "pose")
+    assert not allowed("pose", "runtime")
+    assert not allowed("export", "training")
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(PACKAGE)))
 def test_import_order(path):
     part = part_of(path)
     if part == "":
-        assert set(own_imports(path)) <= {"blocks", "inserted", "insertion", "meta", "transforms"}
+        below = {"blocks", "export", "inserted", "insertion", "meta", "transforms"}
+        assert set(own_imports(path)) <= below
+        return
+    if part == "runtime":
+        assert set(whole_imports(path)) <= {"spectral_residual.errors"} | {
+            f"spectral_residual.{name}" for name in SHARED_WITH_RUNTIME
+        }
         return
     wrong = {target for target in own_imports(path) if not allowed(part, target)}
     assert not wrong, f"{part} must not import {sorted(wrong)}"
@@ -115,9 +142,10 @@ def test_import_order(path):
 @pytest.mark.parametrize("part", TORCH_ALONE)
 def test_the_first_part_needs_torch_alone(part):
     for path in (path for path in SOURCES if part_of(path) == part):
-        for name, _ in imported(path):
+        for name, at_top in imported(path):
             top = name.split(".")[0]
             known = top in {"torch", "spectral_residual"} or top in sys.stdlib_module_names
+            known = known or (part == "export" and top in ONNX and not at_top)
             assert known, f"{path.name} imports {name}"
 
 
@@ -137,7 +165,21 @@ def test_import_loads_torch_and_nothing_else():
     assert own == {"spectral_residual"}
     names = (name.split(".") for name in json.loads(result.stdout))
     parts = {name[1] for name in names if name[0] == "spectral_residual" and len(name) > 1}
-    assert parts == {"blocks", "errors", "inserted", "insertion", "meta", "transforms"}
+    below = {"blocks", "errors", "export", "inserted", "insertion", "meta", "transforms"}
+    assert parts == below
+
+
+@pytest.mark.parametrize("module", [*SHARED_WITH_RUNTIME, "runtime"])
+def test_the_runtime_needs_no_torch(module):
+    """In a process that cannot import torch, nor what only training needs."""
+    program = (
+        "import importlib, sys\n"
+        "for name in ('torch', 'lightning', 'torchvision', 'matplotlib', 'jsonargparse'):\n"
+        "    sys.modules[name] = None\n"
+        f"found = importlib.import_module('spectral_residual.{module}')\n"
+        "for name in getattr(found, '__all__', ()): getattr(found, name)"
+    )
+    subprocess.run([sys.executable, "-c", program], capture_output=True, check=True)
 
 
 def test_help_does_not_wait_for_torch():

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from .blocks import SRLVideoBlock as SRLVideoBlock
     from .blocks import TemporalShift as TemporalShift
     from .blocks import create_block as create_block
+    from .export import to_onnx as to_onnx
     from .inserted import inserted_blocks as inserted_blocks
     from .inserted import remove_blocks as remove_blocks
     from .insertion import insert_blocks as insert_blocks
@@ -45,6 +46,7 @@ _MODULES = {
         "TemporalShift",
         "create_block",
     ],
+    "export": ["to_onnx"],
     "inserted": ["inserted_blocks", "remove_blocks"],
     "insertion": ["insert_blocks"],
     "meta": ["output_shapes"],

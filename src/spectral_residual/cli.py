@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import json
 import logging
 import os
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
 
 from . import __version__
 from .errors import printable, unknown_name
@@ -29,6 +33,8 @@ usage: srl COMMAND ...
         the table of a scores file again, without decoding
   srl video speed --config FILE [--json]
         clips per second of loader, training step and training
+  srl export --ckpt FILE --output FOLDER
+        a trained network as an ONNX file, compared in ONNX Runtime, for use without torch
   srl data people FOLDER
         generate a COCO-format data set of articulated people
   srl data videos FOLDER
@@ -88,7 +94,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _explained(error: Exception, arguments: Sequence[str]) -> str:
     """What went wrong; of a package that is not installed, how to get it."""
     missing = error.name if isinstance(error, ModuleNotFoundError) else None
-    if not missing or missing.partition(".")[0] == __package__:
+    if not missing or missing.partition(".")[0] == __package__ or "pip install" in str(error):
         return str(error)
     of_videos = missing == "av" or "video" in arguments[:2] or "videos" in arguments[:2]
     extra = "video" if of_videos else "pose"
@@ -132,6 +138,7 @@ _COMMANDS: dict[str, str | dict[str, str]] = {
         "score": "video.commands:score",
         "speed": "video.commands:speed",
     },
+    "export": "cli:export",
     "data": {
         "people": "lab.generated.write_people:people",
         "videos": "lab.generated.write_videos:videos",
@@ -194,3 +201,65 @@ def _function(path: str) -> Callable[..., int]:
     module, _, name = path.partition(":")
     function: Callable[..., int] = getattr(importlib.import_module(f"{__package__}.{module}"), name)
     return function
+
+
+def export(
+    *,
+    ckpt: Path,
+    output: Path,
+    dynamic_size: bool = False,
+    opset: int | None = None,
+    tolerance: float | None = None,
+    rounds: int = 10,
+    json_: bool = False,
+) -> None:
+    """Write a trained pose or video network as an ONNX file that ONNX Runtime agrees with.
+
+    The folder gets model.onnx, which takes any number of samples, and model.json, which says what
+    to do before and after it; spectral_residual.runtime predicts with them. If ONNX Runtime's
+    output differs from PyTorch's by more than the tolerance, nothing is written.
+
+    Parameters
+    ----------
+    ckpt : Path
+        Checkpoint of 'srl pose fit' or 'srl video fit'.
+    output : Path
+        Folder to write to.
+    dynamic_size : bool
+        Crops of any size, for pose networks whose block takes them, as 'srl' does.
+    opset : int
+        ONNX operator set (default: 18).
+    tolerance : float
+        Largest error, as a share of the output's range (default: 1e-4).
+    rounds : int
+        Rounds of timing ONNX Runtime and PyTorch.
+    json_ : bool
+        Print one JSON object.
+    """
+    from .export import OPSET, TOLERANCE, check_packages, report_lines
+    from .training.checkpoint import checkpoint_key, read_file
+
+    check_packages()
+    content = read_file(ckpt)
+    tasks = [name for name in ("pose", "video") if checkpoint_key(name) in content]
+    if not tasks:
+        raise ValueError(f"{ckpt}: not a checkpoint of 'srl pose fit' or 'srl video fit'")
+    if dynamic_size and tasks != ["pose"]:
+        raise ValueError(f"--dynamic-size is for pose networks, {ckpt} is of a video network")
+    common: dict[str, Any] = {
+        "opset": OPSET if opset is None else opset,
+        "tolerance": TOLERANCE if tolerance is None else tolerance,
+        "rounds": rounds,
+    }
+    if tasks == ["pose"]:
+        from .pose.export import export_pose
+
+        report = export_pose(ckpt, output, dynamic_size=dynamic_size, **common)
+    else:
+        from .video.export import export_video
+
+        report = export_video(ckpt, output, **common)
+    if json_:
+        print(json.dumps({"task": tasks[0], **asdict(report), "path": str(report.path)}))
+    else:
+        print("\n".join([*report_lines(report), f"{output / 'model.json'}: what it needs"]))

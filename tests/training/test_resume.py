@@ -83,7 +83,8 @@ def weights(folder: Path) -> dict[str, torch.Tensor]:
 
 def killed_when(arguments: list[str], folder: Path, epochs: int) -> None:
     """Start a command and kill it once its last checkpoint is of an epoch."""
-    process = subprocess.Popen([*SRL, *arguments])
+    environment = os.environ | {"OMP_NUM_THREADS": str(torch.get_num_threads())}
+    process = subprocess.Popen([*SRL, *arguments], env=environment)
     give_up = time.monotonic() + 120
     while time.monotonic() < give_up and process.poll() is None:
         found = find_checkpoint("last", folder)

@@ -247,6 +247,10 @@ def full_precision(device: torch.device) -> AbstractContextManager[object]:
     return nullcontext()
 
 
+def _is_plain(argument: Any) -> bool:
+    return argument is None or type(argument) in (int, float, str)
+
+
 _KEPT: OrderedDict[Any, Tensor] = OrderedDict()
 _LOCK = threading.Lock()
 _MOST_BYTES, _FEWEST_KEPT = 2**25, 8
@@ -266,7 +270,8 @@ def constant(build: Callable[..., Tensor], like: Tensor, *arguments: Any) -> Ten
         compiled and exported graphs compute the matrix.
     """
     arguments = tuple(int(a) if isinstance(a, Tensor) else a for a in arguments)
-    if torch.compiler.is_compiling():
+    baked = torch.compiler.is_exporting() and not torch.compiler.is_dynamo_compiling()
+    if torch.compiler.is_compiling() and not (baked and all(_is_plain(a) for a in arguments)):
         return build(*arguments).to(device=like.device, dtype=like.dtype)
     key = (build, arguments, like.dtype, like.device)
     with _LOCK:

@@ -1,0 +1,34 @@
+"""Exported networks without torch: poses of images, classes of videos.
+
+Needs numpy, OpenCV and onnxruntime, for videos PyAV too. The folders are those of ``srl export``.
+
+>>> from spectral_residual.runtime import PosePredictor
+>>> PosePredictor("exported")("people.jpg", boxes=[[10, 20, 100, 300]])  # doctest: +SKIP
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .pose import PosePredictor as PosePredictor
+    from .pose import Poses as Poses
+    from .video import VideoClasses as VideoClasses
+    from .video import VideoPredictor as VideoPredictor
+
+_MODULE_OF = {
+    "PosePredictor": "pose",
+    "Poses": "pose",
+    "VideoClasses": "video",
+    "VideoPredictor": "video",
+}
+
+__all__ = [*_MODULE_OF]
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name when it is first used (PEP 562): only videos need PyAV."""
+    if name not in _MODULE_OF:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_MODULE_OF[name]}"), name)
