@@ -84,8 +84,7 @@ def to_onnx(
 ) -> ExportReport:
     """Write a network as an ONNX file, run it in ONNX Runtime, and compare.
 
-    The network is taken as it is for inference (``eval()``), on the CPU; it is not changed. The
-    file appears when it has passed: after an error what was at `path` before stays.
+    It is taken in evaluation mode, on the CPU, and not changed. The file appears if it has passed.
 
     Parameters
     ----------
@@ -94,12 +93,11 @@ def to_onnx(
     example : Tensor or tuple of Tensor
         Its inputs, samples on the first axis.
     path : path
-        File to write; missing parent folders are created.
+        File to write.
     dynamic_batch : bool, default True
         Whether the file takes any number of samples.
     dynamic_size : bool, default False
-        Whether it takes maps (N, C, H, W) or videos (N, C, T, H, W) of any height and width that
-        the network takes. ``srl`` for images does, as do blocks without weights per frequency.
+        Whether it takes maps (N, C, H, W) or videos (N, C, T, H, W) of all sizes of the network.
     names : (sequence of str, sequence of str), optional
         Names of the inputs and outputs.
     opset : int, default 18
@@ -127,12 +125,15 @@ def to_onnx(
         error = max(_error(network, session, each) for each in checked)
         _check_error(error, tolerance, path)
         times = _latencies(network, session, inputs, rounds)
-        shapes = tuple(tuple(tuple(each.shape) for each in one) for one in checked)
         size = temporary.stat().st_size
     return ExportReport(
         Path(path), opset, size, _shapes(session.get_inputs()), _shapes(session.get_outputs()),
-        shapes, error, tolerance, *times, rounds, torch.get_num_threads(),
+        tuple(map(_sizes, checked)), error, tolerance, *times, rounds, torch.get_num_threads(),
     )  # fmt: skip
+
+
+def _sizes(tensors: Inputs) -> tuple[tuple[int, ...], ...]:
+    return tuple(tuple(each.shape) for each in tensors)
 
 
 def _check_error(error: float, tolerance: float, path: str | Path) -> None:
