@@ -36,10 +36,13 @@ wheel: env  ## dist/*.whl and its test: what it holds, and commands from it outs
 test-long: env  ## crashes, soak: hours
 	SRL_LONG=1 $(RUN)python -m pytest -s tests/long
 
-# The lowest release of every dependency that pyproject.toml promises.
+# The lowest release of every dependency that pyproject.toml promises. Graphs of any height and
+# width, and ONNX files of them, want newer ones than torch 2.9 and ONNX Runtime 1.20.
 LOWEST = tests/transforms tests/blocks tests/test_insertion.py tests/test_commands.py \
 	tests/test_cli.py tests/test_checkpoints_of_before.py tests/pose/test_pose_task.py \
-	tests/video/test_video_task.py tests/video/test_video_reader.py
+	tests/video/test_video_task.py \
+	--ignore tests/blocks/test_srl_onnx.py \
+	--deselect tests/blocks/test_srl_properties.py::test_exported_graph_takes_any_size
 
 test-lowest: $(VENV)-lowest/installed  ## blocks and commands with the lowest versions
 	$(VENV)-lowest/bin/python -m pytest $(LOWEST)

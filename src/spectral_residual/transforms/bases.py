@@ -248,7 +248,7 @@ def full_precision(device: torch.device) -> AbstractContextManager[object]:
 
 
 def _is_plain(argument: Any) -> bool:
-    return argument is None or type(argument) in (int, float, str)
+    return not isinstance(argument, (Tensor, torch.SymInt, torch.SymFloat))
 
 
 _KEPT: OrderedDict[Any, Tensor] = OrderedDict()
@@ -266,8 +266,8 @@ def constant(build: Callable[..., Tensor], like: Tensor, *arguments: Any) -> Ten
     like : Tensor
         Gives device and dtype; the matrix is rounded once.
     *arguments
-        For `build`. The last results are kept for later calls, 32 MiB of them and at least 8;
-        compiled and exported graphs compute the matrix.
+        For `build`. The last results are kept for later calls, 32 MiB of them and at least 8.
+        Compiled graphs compute the matrix; exported ones too, where a size of it is dynamic.
     """
     arguments = tuple(int(a) if isinstance(a, Tensor) else a for a in arguments)
     baked = torch.compiler.is_exporting() and not torch.compiler.is_dynamo_compiling()
