@@ -128,7 +128,7 @@ def test_a_missing_timm_is_said(monkeypatch):
 # ---- anybody's block ---------------------------------------------------------------------------
 
 
-def doubled(channels, size):
+def doubled(channels, size) -> nn.Module:
     """Convolution that starts as the identity times 2."""
     conv = nn.Conv2d(channels, channels, 1, bias=False)
     nn.init.dirac_(conv.weight)
@@ -197,6 +197,16 @@ def test_files_name_no_code_that_is_not_loaded():
     with pytest.raises(ValueError, match="import antigravity before, if you trust it"):
         check_imported("antigravity:f")
     assert "antigravity" not in sys.modules
+    check_imported("torch.nn:Identity")
+    for other in (
+        "os:system",
+        "subprocess:Popen",
+        "builtins:print",
+        "test_rivals:text",
+        "sys:exit",
+    ):
+        with pytest.raises(ValueError, match=f"'{other}'; expected a class of nn.Module, or"):
+            check_imported(other)
 
 
 def test_a_block_by_import_path_must_keep_the_shape():

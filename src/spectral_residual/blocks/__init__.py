@@ -7,7 +7,7 @@ import importlib
 import inspect
 import sys
 from collections.abc import Callable
-from typing import Any
+from typing import Any, get_type_hints
 
 from torch import nn
 
@@ -211,15 +211,29 @@ def check_options(name: str, options: dict[str, Any], *, video: bool = False) ->
 
 
 def check_imported(name: str | None) -> None:
-    """Raise ValueError for a block by import path whose package is not loaded.
+    """Raise ValueError for a block by import path that is not loaded, or makes no module.
 
     For names that come from a file, such as a checkpoint: opening it must run no code that its
-    user has not chosen.
+    user has not chosen. What it may name are classes of modules, and functions whose annotation
+    says that they return one.
     """
-    if name is not None and ":" in name and name.partition(":")[0] not in sys.modules:
+    if name is None or ":" not in name:
+        return
+    if name.partition(":")[0] not in sys.modules:
         raise ValueError(
             f"the file names the block {name!r}, which is code outside this package: import "
             f"{name.partition(':')[0]} before, if you trust it"
+        )
+    made: Any = _imported(name)
+    if not inspect.isclass(made):
+        try:
+            made = get_type_hints(made).get("return")
+        except (TypeError, NameError):
+            made = None
+    if not (inspect.isclass(made) and issubclass(made, nn.Module)):
+        raise ValueError(
+            f"the file names the block {name!r}; expected a class of nn.Module, or a function "
+            "annotated to return one (-> nn.Module)"
         )
 
 
