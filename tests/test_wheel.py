@@ -64,7 +64,8 @@ def test_everything_of_the_package_is_in_the_wheel(wheel):
     tree = {
         path.relative_to(PACKAGE.parent).as_posix()
         for path in PACKAGE.rglob("*")
-        if path.is_file() and "__pycache__" not in path.parts
+        if path.is_file()
+        and not any(p.startswith((".", "__py")) for p in path.relative_to(PACKAGE).parts[:-1])
     }
     for name in ("py.typed", "configs/pose/lspet_short_128x96.yaml", "pose/coco.json"):
         assert f"spectral_residual/{name}" in tree
