@@ -80,6 +80,7 @@ class ClassData(DataModule):
         for split in ("train", "val") if stage == "fit" else ("val",):
             folder, train = self.root / split, split == "train"
             self.datasets[split] = ClassFolders(folder, self.input_size, self.seed, train)
+        self.datasets["test"] = self.datasets["predict"] = self.datasets["val"]
 
 
 class Classification(Task):

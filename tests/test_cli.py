@@ -8,9 +8,10 @@ import re
 import subprocess
 import sys
 
+import keypoint_files
 import pytest
 import yaml
-from keypoint_files import SIGMAS, write_split
+from keypoint_files import write_split
 
 from spectral_residual import __version__
 from spectral_residual.cli import _COMMANDS, _function, main
@@ -36,14 +37,7 @@ def config(root, tmp_path):
 
     def write(**changes):
         content = {
-            "data": {
-                "root": str(root),
-                "train": {"annotations": "train.json", "images": "train"},
-                "val": {"annotations": "val.json", "images": "val"},
-                "input_size": [64, 64],
-                "joints": {"sigmas": SIGMAS},
-                "loading": {"batch_size": 8, "workers": 0},
-            },
+            "data": keypoint_files.data_options(root, batch_size=8),
             "model": {"network": {"backbone": "resnet18", "deconv_channels": 8}},
             "trainer": {
                 "accelerator": "cpu",

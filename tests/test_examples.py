@@ -53,6 +53,11 @@ def test_classification(folders, tmp_path):
     assert validated.returncode == 0, validated.stderr[-2000:]
     (metrics,) = tmp_path.glob("**/metrics_val.json")
     assert json.loads(metrics.read_text())["top1"] >= 0.9
+    assert run("predict", *common, "--ckpt_path", str(checkpoint)).returncode == 0
+    (predictions,) = tmp_path.glob("**/predictions.npz")
+    with np.load(predictions) as found:
+        np.testing.assert_allclose(found["scores"].sum(axis=1), np.ones(20), rtol=1e-5)
+        assert found["index"].tolist() == list(range(20))
     other = run("validate", *common, "--ckpt_path", str(checkpoint), "--model.block", "a2")
     assert other.returncode != 0
     assert "network.block: 'srl' in the checkpoint, 'a2' here" in other.stderr

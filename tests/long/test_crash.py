@@ -63,22 +63,8 @@ def scratch(tmp_path):
 
 
 def configuration(task: str, root: Path, runs: Path) -> dict:
-    pose = {
-        "root": str(root),
-        "train": {"annotations": "train.json", "images": "train"},
-        "val": {"annotations": "val.json", "images": "val"},
-        "input_size": [64, 64],
-        "joints": {"sigmas": keypoint_files.SIGMAS},
-        "loading": {"batch_size": 4, "workers": 1},
-    }
-    video = {
-        "root": str(root / "videos"),
-        "clip": {"frames": 4, "stride": 2},
-        "input_size": [32, 32],
-        "short_side": 36,
-        "views": {"clips": 1, "placing": "even", "crops": 1},
-        "loading": {"batch_size": 3, "workers": 1},
-    }
+    pose = keypoint_files.data_options(root, workers=1)
+    video = coloured_videos.data_options(root / "videos", workers=1)
     network = {"stages": 2, "deconv_channels": 8, "block": "srl-lo", "block_after": ["d1"]}
     return {
         "data": pose if task == "pose" else video,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -12,6 +13,18 @@ NAMES = ["head", "left_hand", "right_hand", "left_foot", "right_foot"]
 EDGES = [[1, 2], [1, 3], [1, 4], [1, 5]]
 COLOURS = [(255, 40, 40), (40, 255, 40), (40, 40, 255), (255, 255, 40), (40, 255, 255)]
 SIGMAS = {"head": 0.05, **dict.fromkeys(NAMES[1:], 0.08)}
+
+
+def data_options(root: Path, batch_size: int = 4, workers: int = 0) -> dict[str, Any]:
+    """Options ``data`` of ``srl pose fit`` for the splits "train" and "val" of `write_split`."""
+    return {
+        "root": str(root),
+        "train": {"annotations": "train.json", "images": "train"},
+        "val": {"annotations": "val.json", "images": "val"},
+        "input_size": [64, 64],
+        "joints": {"sigmas": SIGMAS},
+        "loading": {"batch_size": batch_size, "workers": workers},
+    }
 
 
 def write_split(root: Path, split: str, images: int, seed: int, people: int = 1) -> None:

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 
+import coloured_videos
 import pytest
 import torch
 import yaml
@@ -34,14 +35,7 @@ def root(tmp_path_factory):
 @pytest.fixture(scope="module")
 def config(root):
     content = {
-        "data": {
-            "root": str(root),
-            "clip": {"frames": 4, "stride": 2},
-            "input_size": [32, 32],
-            "short_side": 36,
-            "views": {"clips": 1, "placing": "even", "crops": 1},
-            "loading": {"batch_size": 3, "workers": 0},
-        },
+        "data": coloured_videos.data_options(root),
         "model": {"network": {"backbone": "resnet18"}},
         "trainer": {
             "accelerator": "cpu",

@@ -41,22 +41,8 @@ def config(root, tmp_path):
 
     def write(task: str, folder: str = "runs", **model) -> list[str]:
         data = {
-            "pose": {
-                "root": str(root),
-                "train": {"annotations": "train.json", "images": "train"},
-                "val": {"annotations": "val.json", "images": "val"},
-                "input_size": [64, 64],
-                "joints": {"sigmas": keypoint_files.SIGMAS},
-                "loading": {"batch_size": 4, "workers": 0},
-            },
-            "video": {
-                "root": str(root / "videos"),
-                "clip": {"frames": 4, "stride": 2},
-                "input_size": [32, 32],
-                "short_side": 36,
-                "views": {"clips": 1, "placing": "even", "crops": 1},
-                "loading": {"batch_size": 3, "workers": 0},
-            },
+            "pose": keypoint_files.data_options(root),
+            "video": coloured_videos.data_options(root / "videos"),
         }[task]
         network = {"backbone": "resnet18"}
         network |= {"stages": 2, "deconv_channels": 8} if task == "pose" else {"dropout": 0.5}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -32,6 +33,20 @@ def coloured_frames(label: int, rng: np.random.Generator) -> np.ndarray:
     frames = np.repeat(noise, FRAMES, axis=0) + np.arange(FRAMES)[:, None, None, None] * 4
     frames[..., 2 - label] += 100
     return frames.astype(np.uint8)
+
+
+def data_options(
+    root: Path, batch_size: int = 3, workers: int = 0, clips: int = 1
+) -> dict[str, Any]:
+    """Options ``data`` of ``srl video fit`` for the splits "train" and "val" of `write_split`."""
+    return {
+        "root": str(root),
+        "clip": {"frames": 4, "stride": 2},
+        "input_size": [32, 32],
+        "short_side": 36,
+        "views": {"clips": clips, "placing": "even", "crops": 1},
+        "loading": {"batch_size": batch_size, "workers": workers},
+    }
 
 
 def write_split(root: Path, split: str, per_class: int, seed: int) -> None:

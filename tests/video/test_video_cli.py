@@ -6,6 +6,7 @@ import json
 import re
 from pathlib import Path
 
+import coloured_videos
 import pytest
 import torch
 import yaml
@@ -31,14 +32,7 @@ def root(tmp_path_factory):
 @pytest.fixture(scope="module")
 def config(root):
     content = {
-        "data": {
-            "root": str(root),
-            "clip": {"frames": 4, "stride": 2},
-            "input_size": [32, 32],
-            "short_side": 36,
-            "views": {"clips": 2, "placing": "even", "crops": 1},
-            "loading": {"batch_size": 6, "workers": 0},
-        },
+        "data": coloured_videos.data_options(root, batch_size=6, clips=2),
         "model": {"network": {"backbone": "resnet18", "block": "tsm"}},
         "trainer": {
             "accelerator": "cpu",

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from ..lazy import names_when_used
 
 if TYPE_CHECKING:
     from .data_module import KeypointDataModule as KeypointDataModule
@@ -22,9 +23,4 @@ _MODULE_OF = {
 
 __all__ = [*_MODULE_OF]
 
-
-def __getattr__(name: str) -> Any:
-    """Import a public name when it is first used (PEP 562): its module loads Lightning."""
-    if name not in _MODULE_OF:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{_MODULE_OF[name]}"), name)
+__getattr__ = names_when_used(__name__, _MODULE_OF)

@@ -8,8 +8,9 @@ Needs numpy, OpenCV and onnxruntime, for videos PyAV too. The folders are those 
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from ..lazy import names_when_used
 
 if TYPE_CHECKING:
     from .pose import PosePredictor as PosePredictor
@@ -26,9 +27,4 @@ _MODULE_OF = {
 
 __all__ = [*_MODULE_OF]
 
-
-def __getattr__(name: str) -> Any:
-    """Import a public name when it is first used (PEP 562): only videos need PyAV."""
-    if name not in _MODULE_OF:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{_MODULE_OF[name]}"), name)
+__getattr__ = names_when_used(__name__, _MODULE_OF)

@@ -114,8 +114,13 @@ class Task(lightning.LightningModule):
         raise NotImplementedError
 
     def write_predictions(self, found: Predictions, folder: Path) -> None:
-        """Write and print what was predicted; called in the first process only."""
-        raise NotImplementedError
+        """Write and print what was predicted; called in the first process only.
+
+        By default ``predictions.npz`` with the arrays that `predict` gave.
+        """
+        folder.mkdir(parents=True, exist_ok=True)
+        np.savez(folder / "predictions.npz", **cast(Any, found))
+        print(f"predictions of {len(found['index'])} {self.unit} in {folder / 'predictions.npz'}")
 
     def sample_name(self, index: int) -> str:
         """File of a sample that is being evaluated, for messages."""
