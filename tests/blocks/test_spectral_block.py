@@ -10,38 +10,13 @@ import pickle
 
 import pytest
 import torch
+from srl_blocks import EXACT, compare_with_formula, largest_gap, random_block, random_maps
 
 from spectral_residual import BLOCKS, SRLBlock, create_block, create_transform
 from spectral_residual.transforms.bases import BASES
 
-EXACT = 1e-10
 SRL_NAMES = [name for name in BLOCKS if name.startswith("srl-")]
 SIZES = [(6, 8), (5, 7), (8, 5), (3, 4), (2, 2), (1, 1)]
-
-
-def build(name, channels, size, **options):
-    """Block in float64 whose every parameter and statistic is drawn at random."""
-    torch.manual_seed(sum(size) + channels)
-    block = create_block(name, channels, size, **{"alpha": 0.7, **options}).double()
-    with torch.no_grad():
-        for part in (block.bn1, block.bn2):
-            part.weight.uniform_(0.5, 1.5)
-            part.bias.normal_(std=0.3)
-            part.running_mean.normal_(std=0.2)
-            part.running_var.uniform_(0.5, 2.0)
-        block.relu.weight.normal_(mean=1.0, std=0.5)
-        block.relu.bias.normal_(std=0.3)
-    return block
-
-
-def maps(channels, size, batch=2, seed=0):
-    generator = torch.Generator().manual_seed(seed)
-    return torch.randn(batch, channels, *size, dtype=torch.float64, generator=generator)
-
-
-def gap(a, b):
-    assert a.shape == b.shape
-    return (a - b).abs().max().item()
 
 
 # ---- the formula, with nothing of the package --------------------------------------------------
@@ -107,37 +82,16 @@ def naive_real_block(x, p, groups, P, Q):
     return x + torch.einsum("uh,ncuv,wv->nchw", P, middle(spectrum, p, groups), Q)
 
 
-def compare(block, x, naive):
-    """Forward and every gradient of the block and of a formula of (x, parameters)."""
-    block.train()
-    x = x.clone().requires_grad_()
-    cotangent = maps(x.shape[1], x.shape[2:], len(x), seed=1)
-    y = block(x)
-    (y * cotangent).sum().backward()
-
-    leaf = x.detach().clone().requires_grad_()
-    parameters = {k: p.detach().clone().requires_grad_() for k, p in block.named_parameters()}
-    expected = naive(leaf, parameters)
-    (expected * cotangent).sum().backward()
-
-    assert gap(y, expected) <= EXACT
-    assert gap(x.grad, leaf.grad) <= EXACT * max(1, leaf.grad.abs().max())
-    for name, parameter in block.named_parameters():
-        reference = parameters[name].grad
-        assert gap(parameter.grad, reference) <= EXACT * max(1, reference.abs().max()), name
-        assert x.shape[2:] == (1, 1) or reference.abs().max() > 0, f"no gradient for {name}"
-
-
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("order", ["concatenated", "interleaved"])
 @pytest.mark.parametrize("reduction", [2, 4])
 @pytest.mark.parametrize("groups", [1, 8])
 def test_fourier_block_is_the_formula(size, order, reduction, groups):
-    block = build("srl-fft", 16, size, groups=groups, reduction=reduction, order=order)
+    block = random_block("srl-fft", 16, size, groups=groups, reduction=reduction, order=order)
     interleaved = order == "interleaved"
-    compare(
+    compare_with_formula(
         block,
-        maps(16, size, batch=3),
+        random_maps(16, size, batch=3),
         lambda x, p: naive_fourier_block(x, p, groups, interleaved),
     )
 
@@ -146,28 +100,30 @@ def test_fourier_block_is_the_formula(size, order, reduction, groups):
 @pytest.mark.parametrize(("groups", "reduction"), [(1, 2), (2, 4), (2, 2)])
 @pytest.mark.parametrize("name", ["srl-lo", "srl-dct", "srl-haar"])
 def test_real_blocks_are_the_formula(name, size, groups, reduction):
-    block = build(name, 8, size, groups=groups, reduction=reduction)
+    block = random_block(name, 8, size, groups=groups, reduction=reduction)
     if name == "srl-lo":
-        compare(
+        compare_with_formula(
             block,
-            maps(8, size, batch=3),
+            random_maps(8, size, batch=3),
             lambda x, p: naive_real_block(x, p, groups, p["transform.P"], p["transform.Q"]),
         )
         return
     P, Q = (BASES[name.removeprefix("srl-")](n) for n in size)
-    compare(block, maps(8, size, batch=3), lambda x, p: naive_real_block(x, p, groups, P, Q.T))
+    compare_with_formula(
+        block, random_maps(8, size, batch=3), lambda x, p: naive_real_block(x, p, groups, P, Q.T)
+    )
 
 
 def test_concatenated_and_interleaved_differ_only_with_groups():
-    x = maps(16, (6, 8))
+    x = random_maps(16, (6, 8))
     outputs = {}
     for order, groups in itertools.product(("concatenated", "interleaved"), (1, 8)):
-        block = build("srl-fft", 16, (6, 8), groups=groups, order=order, reduction=1)
+        block = random_block("srl-fft", 16, (6, 8), groups=groups, order=order, reduction=1)
         outputs[order, groups] = block.eval()(x)
-    assert gap(outputs["concatenated", 8], outputs["interleaved", 8]) > 0.1
+    assert largest_gap(outputs["concatenated", 8], outputs["interleaved", 8]) > 0.1
 
-    concatenated = build("srl-fft", 4, (6, 8), groups=1, reduction=1)
-    interleaved = build("srl-fft", 4, (6, 8), groups=1, reduction=1, order="interleaved")
+    concatenated = random_block("srl-fft", 4, (6, 8), groups=1, reduction=1)
+    interleaved = random_block("srl-fft", 4, (6, 8), groups=1, reduction=1, order="interleaved")
     place = [0, 4, 1, 5, 2, 6, 3, 7]  # interleaved plane i is concatenated plane place[i]
     with torch.no_grad():
         for name, tensor in interleaved.state_dict().items():
@@ -178,15 +134,15 @@ def test_concatenated_and_interleaved_differ_only_with_groups():
                 tensor.copy_(source[place])
             else:
                 tensor.copy_(source)
-    x = maps(4, (6, 8))
-    assert gap(concatenated.eval()(x), interleaved.eval()(x)) <= EXACT
+    x = random_maps(4, (6, 8))
+    assert largest_gap(concatenated.eval()(x), interleaved.eval()(x)) <= EXACT
 
 
 @pytest.mark.parametrize("order", ["concatenated", "interleaved"])
 def test_groups_keep_parts_or_channels_apart(order):
     """Concatenated, 2 groups: one real, one imaginary. Interleaved: channels 0-1 and 2-3."""
-    block = build("srl-fft", 4, (6, 7), groups=2, order=order).eval()
-    x = maps(4, (6, 7), batch=1).requires_grad_()
+    block = random_block("srl-fft", 4, (6, 7), groups=2, order=order).eval()
+    x = random_maps(4, (6, 7), batch=1).requires_grad_()
     block(x)[0, 0, 2, 3].backward()
     reached = [bool((x.grad[0, channel].abs() > 1e-9).any()) for channel in range(4)]
     assert reached == ([True] * 4 if order == "concatenated" else [True, True, False, False])
@@ -194,8 +150,8 @@ def test_groups_keep_parts_or_channels_apart(order):
 
 @pytest.mark.parametrize("name", SRL_NAMES)
 def test_every_output_sees_every_position(name):
-    block = build(name, 8, (7, 6)).eval()
-    x = maps(8, (7, 6), batch=1).requires_grad_()
+    block = random_block(name, 8, (7, 6)).eval()
+    x = random_maps(8, (7, 6), batch=1).requires_grad_()
     block(x)[0, 0, 2, 3].backward()
     seen = x.grad.abs().amax(dim=(0, 1)) > 1e-9
     assert seen.all()
@@ -204,17 +160,17 @@ def test_every_output_sees_every_position(name):
 @pytest.mark.parametrize("name", SRL_NAMES)
 def test_wider_spectral_convolutions(name):
     """A 3x3 kernel with zeros around its centre is the 1x1 kernel."""
-    narrow = build(name, 8, (6, 5)).eval()
+    narrow = random_block(name, 8, (6, 5)).eval()
     wide = create_block(name, 8, (6, 5), kernel_size=3).double().eval()
     state = narrow.state_dict()
     for key in ("conv1.weight", "conv2.weight"):
         state[key] = torch.nn.functional.pad(state[key], (1, 1, 1, 1))
     wide.load_state_dict(state)
-    x = maps(8, (6, 5))
-    assert gap(narrow(x), wide(x)) <= EXACT
+    x = random_maps(8, (6, 5))
+    assert largest_gap(narrow(x), wide(x)) <= EXACT
     torch.nn.init.normal_(wide.conv1.weight)
     assert wide(x).shape == x.shape
-    assert gap(narrow(x), wide(x)) > 0.01
+    assert largest_gap(narrow(x), wide(x)) > 0.01
 
 
 # ---- alpha, names, shifts ----------------------------------------------------------------------
@@ -225,17 +181,17 @@ def test_wider_spectral_convolutions(name):
 def test_identity_at_the_start_that_learns(name, training):
     torch.manual_seed(0)
     block = create_block(name, 16, (9, 6)).train(training)
-    x = maps(16, (9, 6)).float()
+    x = random_maps(16, (9, 6)).float()
     y = block(x)
     assert torch.equal(y, x)
     optimizer = torch.optim.SGD(block.parameters(), lr=0.1)
-    (y * maps(16, (9, 6), seed=1).float()).sum().backward()
+    (y * random_maps(16, (9, 6), seed=1).float()).sum().backward()
     assert block.alpha.grad.abs() > 1e-3
     assert block.conv1.weight.grad.abs().max() == 0
     optimizer.step()
-    assert gap(block(x), x) > 1e-3
+    assert largest_gap(block(x), x) > 1e-3
     block.zero_grad()
-    (block(x) * maps(16, (9, 6), seed=1).float()).sum().backward()
+    (block(x) * random_maps(16, (9, 6), seed=1).float()).sum().backward()
     for key, parameter in block.named_parameters():
         assert parameter.grad.abs().max() > 0, key
 
@@ -260,12 +216,12 @@ def test_names_of_the_weights(name):
 @pytest.mark.parametrize("name", SRL_NAMES)
 @pytest.mark.parametrize("duplicate", [copy.deepcopy, lambda b: pickle.loads(pickle.dumps(b))])
 def test_copies_compute_the_same(name, duplicate):
-    block = build(name, 8, (6, 5)).eval()
+    block = random_block(name, 8, (6, 5)).eval()
     other = duplicate(block)
-    x = maps(8, (6, 5))
+    x = random_maps(8, (6, 5))
     assert torch.equal(block(x), other(x))
     if name != "srl-lo":
-        x = maps(8, (9, 8))
+        x = random_maps(8, (9, 8))
         assert torch.equal(block(x), other(x))
 
 
@@ -276,7 +232,10 @@ def linear_pair(weight):
     parts share their weights: what remains is a filter, without the non-linearity.
     """
     block = create_block("srl-fft", 4, (6, 7), groups=1, reduction=1, alpha=0.8).double().eval()
-    first, second = maps(1, (2, 4), batch=1)[0, 0], maps(1, (4, 2), batch=1, seed=1)[0, 0]
+    first, second = (
+        random_maps(1, (2, 4), batch=1)[0, 0],
+        random_maps(1, (4, 2), batch=1, seed=1)[0, 0],
+    )
     real = torch.cat((first, -first))
     back = torch.cat((second, -second), dim=1)
     with torch.no_grad():
@@ -293,31 +252,31 @@ def test_without_the_non_linearity_rolling_the_input_rolls_the_output(shift, con
     generator = torch.Generator().manual_seed(0)
     weight = torch.rand(6, 4, dtype=torch.float64, generator=generator)
     block = linear_pair(torch.full_like(weight, 0.9) if constant else weight)
-    x = maps(4, (6, 7))
-    assert gap(block(x), x) > 0.1
-    assert gap(block(x.roll(shift, (-2, -1))), block(x).roll(shift, (-2, -1))) <= 1e-12
+    x = random_maps(4, (6, 7))
+    assert largest_gap(block(x), x) > 0.1
+    assert largest_gap(block(x.roll(shift, (-2, -1))), block(x).roll(shift, (-2, -1))) <= 1e-12
 
 
 def test_the_non_linearity_is_not_equivariant_to_rolling():
     """Documents the model: ReLU sees real and imaginary parts, which a shift mixes."""
-    block = build("srl-fft", 16, (6, 8)).eval()
+    block = random_block("srl-fft", 16, (6, 8)).eval()
     with torch.no_grad():
         block.relu.weight.fill_(1.0)
         block.relu.bias.zero_()
         for norm in (block.bn1, block.bn2):
             norm.reset_running_stats()
             norm.bias.zero_()
-    x = maps(16, (6, 8))
+    x = random_maps(16, (6, 8))
     rolled, expected = block(x.roll(1, -1)), block(x).roll(1, -1)
-    assert gap(rolled, expected) > 0.05
+    assert largest_gap(rolled, expected) > 0.05
 
 
 @pytest.mark.parametrize("name", SRL_NAMES)
 def test_samples_of_a_batch_are_independent_in_evaluation(name):
-    block = build(name, 8, (6, 5)).eval()
-    x = maps(8, (6, 5), batch=3)
-    assert gap(block(x)[1:2], block(x[1:2])) <= 1e-14
-    assert gap(block(x.to(memory_format=torch.channels_last)), block(x)) <= 1e-12
+    block = random_block(name, 8, (6, 5)).eval()
+    x = random_maps(8, (6, 5), batch=3)
+    assert largest_gap(block(x)[1:2], block(x[1:2])) <= 1e-14
+    assert largest_gap(block(x.to(memory_format=torch.channels_last)), block(x)) <= 1e-12
     assert block(x[:0]).shape == (0, 8, 6, 5)
 
 
@@ -330,16 +289,16 @@ RESAMPLED = [name for name in SRL_NAMES if name != "srl-lo"]
 @pytest.mark.parametrize("new_size", [(16, 12), (4, 3), (9, 7), (8, 5), (1, 1), (33, 18)])
 def test_other_sizes_use_resampled_filters(name, new_size):
     size = (8, 6)
-    block = build(name, 8, size).eval()
+    block = random_block(name, 8, size).eval()
     fresh = create_block(name, 8, new_size).double().eval()
     transform = create_transform(name.removeprefix("srl-"), size)
     state = block.state_dict()
     for key in ("relu.weight", "relu.bias"):
         state[key] = transform.resample(state[key], size, new_size)
     fresh.load_state_dict(state)
-    x = maps(8, new_size)
+    x = random_maps(8, new_size)
     y = block(x)
-    assert gap(y, fresh(x)) <= 1e-12
+    assert largest_gap(y, fresh(x)) <= 1e-12
     y.sum().backward()
     for parameter in (block.relu.weight, block.relu.bias, block.conv1.weight):
         assert parameter.grad.abs().max() > 0
@@ -354,8 +313,8 @@ def test_constant_filters_do_not_depend_on_the_size_built_for(name):
         with torch.no_grad():
             block.relu.weight.fill_(0.8)
             block.relu.bias.fill_(0.1)
-    x = maps(8, (11, 10))
-    assert gap(blocks[0].eval()(x), blocks[1].eval()(x)) <= 1e-12
+    x = random_maps(8, (11, 10))
+    assert largest_gap(blocks[0].eval()(x), blocks[1].eval()(x)) <= 1e-12
 
 
 HALVES = [(torch.float16, 4e-3), (torch.bfloat16, 3e-2)]
@@ -373,8 +332,8 @@ def test_half_precision_is_close_to_float64(name, size, dtype, limit, how):
     if how == "module-resampled" and name == "srl-lo":
         return
     built_for = (12, 10) if how == "module-resampled" else size
-    block = build(name, 16, built_for).eval()
-    x = maps(16, size)
+    block = random_block(name, 16, built_for).eval()
+    x = random_maps(16, size)
     branch = block(x) - x
     block.float()
     if how == "autocast":
@@ -393,8 +352,8 @@ def test_half_precision_is_close_to_float64(name, size, dtype, limit, how):
 @pytest.mark.parametrize("name", ["srl-fft", "srl-lo", "srl-dct"])
 @pytest.mark.parametrize(("dtype", "limit"), HALVES)
 def test_gradients_under_autocast(name, dtype, limit):
-    block = build(name, 16, (9, 7)).train()
-    x = maps(16, (9, 7))
+    block = random_block(name, 16, (9, 7)).train()
+    x = random_maps(16, (9, 7))
     block(x).square().mean().backward()
     expected = {k: p.grad.clone() for k, p in block.named_parameters()}
     block.zero_grad()

@@ -8,6 +8,7 @@ import pickle
 
 import pytest
 import torch
+from srl_blocks import compare_with_formula, largest_gap, random_maps
 from torch import nn
 
 from spectral_residual import (
@@ -22,7 +23,6 @@ from spectral_residual.blocks import check_options
 from spectral_residual.cost import measure_cost
 from spectral_residual.transforms.bases import BASES
 
-EXACT = 1e-10
 SRL_NAMES = [name for name in BLOCKS if name.startswith("srl-")]  # frame by frame, and conv_t
 OPERATIONS = ["channel+time", "channel", "time"]
 SIZES = [(3, 6, 8), (4, 5, 7), (2, 8, 5), (1, 3, 4), (5, 1, 2)]
@@ -43,16 +43,6 @@ def build(name, channels, size, **options):
                 module.weight.normal_(mean=1.0, std=0.5)
                 module.bias.normal_(std=0.3)
     return block
-
-
-def videos(channels, size, batch=2, seed=0):
-    generator = torch.Generator().manual_seed(seed)
-    return torch.randn(batch, channels, *size, dtype=torch.float64, generator=generator)
-
-
-def gap(a, b):
-    assert a.shape == b.shape
-    return (a - b).abs().max().item()
 
 
 # ---- the formula, with nothing of the package: lists of frames (N, planes, Hs, Ws) --------------
@@ -147,27 +137,6 @@ def naive_real_block(x, p, operations, groups, P, Q):
     return x + torch.stack(frames, dim=2)
 
 
-def compare(block, x, naive):
-    """Forward and every gradient of the block and of a formula of (x, parameters)."""
-    block.train()
-    x = x.clone().requires_grad_()
-    cotangent = videos(x.shape[1], x.shape[2:], len(x), seed=1)
-    y = block(x)
-    (y * cotangent).sum().backward()
-
-    leaf = x.detach().clone().requires_grad_()
-    parameters = {k: p.detach().clone().requires_grad_() for k, p in block.named_parameters()}
-    expected = naive(leaf, parameters)
-    (expected * cotangent).sum().backward()
-
-    assert gap(y, expected) <= EXACT
-    assert gap(x.grad, leaf.grad) <= EXACT * max(1, leaf.grad.abs().max())
-    for name, parameter in block.named_parameters():
-        reference = parameters[name].grad
-        assert gap(parameter.grad, reference) <= EXACT * max(1, reference.abs().max()), name
-        assert reference.abs().max() > 0, f"no gradient for {name}"
-
-
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("order", ["concatenated", "interleaved"])
 @pytest.mark.parametrize("operations", ["channel+time", "channel"])
@@ -177,9 +146,9 @@ def test_fourier_block_is_the_formula(size, order, operations, groups, reduction
         "srl-fft", 16, size, operations=operations, groups=groups, reduction=reduction, order=order
     )
     interleaved = order == "interleaved"
-    compare(
+    compare_with_formula(
         block,
-        videos(16, size, batch=3),
+        random_maps(16, size, batch=3),
         lambda x, p: naive_fourier_block(x, p, operations, groups, interleaved),
     )
 
@@ -187,8 +156,10 @@ def test_fourier_block_is_the_formula(size, order, operations, groups, reduction
 @pytest.mark.parametrize("size", SIZES)
 def test_fourier_block_over_time_alone_is_the_formula(size):
     block = build("srl-fft", 6, size, operations="time")
-    compare(
-        block, videos(6, size, batch=3), lambda x, p: naive_fourier_block(x, p, "time", 1, False)
+    compare_with_formula(
+        block,
+        random_maps(6, size, batch=3),
+        lambda x, p: naive_fourier_block(x, p, "time", 1, False),
     )
 
 
@@ -198,15 +169,17 @@ def test_fourier_block_over_time_alone_is_the_formula(size):
 def test_real_blocks_are_the_formula(name, size, operations):
     block = build(name, 8, size, operations=operations)
     if name == "srl-lo":
-        compare(
+        compare_with_formula(
             block,
-            videos(8, size, batch=3),
+            random_maps(8, size, batch=3),
             lambda x, p: naive_real_block(x, p, operations, 2, p["transform.P"], p["transform.Q"]),
         )
         return
     P, Q = (BASES["haar"](n) for n in size[1:])
-    compare(
-        block, videos(8, size, batch=3), lambda x, p: naive_real_block(x, p, operations, 2, P, Q.T)
+    compare_with_formula(
+        block,
+        random_maps(8, size, batch=3),
+        lambda x, p: naive_real_block(x, p, operations, 2, P, Q.T),
     )
 
 
@@ -222,7 +195,7 @@ def test_an_output_sees_all_positions_and_the_channels_and_frames_of_its_operati
 ):
     groups = {} if operations == "time" else {"groups": 1}
     block = build("srl-fft", 4, (3, 6, 5), operations=operations, **groups).eval()
-    x = videos(4, (3, 6, 5), batch=2).requires_grad_()
+    x = random_maps(4, (3, 6, 5), batch=2).requires_grad_()
     block(x)[0, 1, 2, 3, 4].backward()
     seen = x.grad.abs() > 1e-9
     assert seen[0, 1, 2].all()
@@ -238,19 +211,19 @@ def test_over_channels_alone_is_the_block_for_images_on_every_frame(name):
     block = build(name, 16, (3, 6, 5), operations="channel")
     image = create_block(name, 16, (6, 5)).double()
     image.load_state_dict(block.state_dict())
-    x = videos(16, (3, 6, 5))
+    x = random_maps(16, (3, 6, 5))
     for training in (False, True):
         y = block.train(training)(x)
         frames = image.train(training)(x.transpose(1, 2).flatten(0, 1))
-        assert gap(y, frames.unflatten(0, (2, 3)).transpose(1, 2)) <= 1e-12
+        assert largest_gap(y, frames.unflatten(0, (2, 3)).transpose(1, 2)) <= 1e-12
 
 
 def test_reversing_the_frames():
     """The output follows where frames are kept apart, and does not where they are mixed."""
-    x = videos(16, (4, 6, 5))
+    x = random_maps(16, (4, 6, 5))
     for operations, mixed in (("channel", False), ("channel+time", True), ("time", True)):
         block = build("srl-fft", 16, (4, 6, 5), operations=operations).eval()
-        difference = gap(block(x.flip(2)), block(x).flip(2))
+        difference = largest_gap(block(x.flip(2)), block(x).flip(2))
         assert difference > 0.05 if mixed else difference <= 1e-12
 
 
@@ -262,7 +235,7 @@ def test_reversing_the_frames():
 def test_identity_at_the_start_that_learns(name, operations):
     torch.manual_seed(0)
     block = create_block(name, 16, (3, 5, 6), operations=operations)
-    x, cotangent = videos(16, (3, 5, 6)).float(), videos(16, (3, 5, 6), seed=1).float()
+    x, cotangent = random_maps(16, (3, 5, 6)).float(), random_maps(16, (3, 5, 6), seed=1).float()
     assert torch.equal(block.eval()(x), x)
     y = block.train()(x)
     assert torch.equal(y, x)
@@ -306,7 +279,7 @@ def test_names_and_shapes_of_the_weights():
 @pytest.mark.parametrize("duplicate", [copy.deepcopy, lambda b: pickle.loads(pickle.dumps(b))])
 def test_copies_compute_the_same(duplicate):
     block = build("srl-lo", 8, (3, 6, 5)).eval()
-    x = videos(8, (3, 6, 5))
+    x = random_maps(8, (3, 6, 5))
     assert torch.equal(block(x), duplicate(block)(x))
 
 
@@ -323,10 +296,10 @@ def test_a_class_takes_parts_that_the_builder_makes():
 
 def test_samples_are_independent_in_evaluation():
     block = build("srl-fft", 8, (3, 6, 5), groups=2).eval()
-    x = videos(8, (3, 6, 5), batch=3)
-    assert gap(block(x)[1:2], block(x[1:2])) <= 1e-14
+    x = random_maps(8, (3, 6, 5), batch=3)
+    assert largest_gap(block(x)[1:2], block(x[1:2])) <= 1e-14
     assert block(x[:0]).shape == (0, 8, 3, 6, 5)
-    assert gap(block(x.to(memory_format=torch.channels_last_3d)), block(x)) <= 1e-12
+    assert largest_gap(block(x.to(memory_format=torch.channels_last_3d)), block(x)) <= 1e-12
 
 
 @pytest.mark.parametrize("operations", OPERATIONS)
@@ -337,8 +310,8 @@ def test_other_frame_sizes_use_resampled_filters(operations):
     for key in [key for key in state if key.startswith("relu")]:
         state[key] = block.transform.resample(state[key], (8, 6), (11, 7))
     fresh.load_state_dict(state)
-    x = videos(8, (3, 11, 7))
-    assert gap(block(x), fresh(x)) <= 1e-12
+    x = random_maps(8, (3, 11, 7))
+    assert largest_gap(block(x), fresh(x)) <= 1e-12
 
 
 # ---- precision ---------------------------------------------------------------------------------
@@ -357,7 +330,7 @@ HALVES = [(torch.float16, 4e-3), (torch.bfloat16, 3e-2)]
 def test_half_precision_is_close_to_float64(name, operations, dtype, limit):
     size = (4, 9, 7)
     block = build(name, 16, size, operations=operations).eval().requires_grad_(False)
-    x = videos(16, size)
+    x = random_maps(16, size)
     y = block(x)
     block.float()
     with torch.autocast("cpu", dtype=dtype):
@@ -374,7 +347,7 @@ def test_half_precision_is_close_to_float64(name, operations, dtype, limit):
 @pytest.mark.parametrize(("dtype", "limit"), HALVES)
 def test_gradients_under_autocast(operations, dtype, limit):
     block = build("srl-fft", 16, (4, 9, 7), operations=operations).eval()
-    x = videos(16, (4, 9, 7))
+    x = random_maps(16, (4, 9, 7))
     block(x).square().sum().backward()
     expected = {key: p.grad.clone() for key, p in block.named_parameters()}
     block.zero_grad()
@@ -428,7 +401,7 @@ def test_blocks_for_videos():
     assert set(VIDEO_BLOCKS) - set(BLOCKS) == videos_only
     for name in VIDEO_BLOCKS:
         block = create_block(name, 16, (3, 6, 5))
-        x = videos(16, (3, 6, 5)).float()
+        x = random_maps(16, (3, 6, 5)).float()
         assert torch.equal(block(x), x) == (name not in NOT_THE_IDENTITY)
         assert isinstance(block, SRLVideoBlock) == (name in SRL_NAMES)
         assert block.extra_operations((7, 16, 3, 6, 5)) >= 0
@@ -478,7 +451,7 @@ def test_insertion_into_videos(name):
     if isinstance(block, SRLVideoBlock):
         assert (block.channels, block.frames, block.size) == (16, 5, (6, 5))
         block.alpha.data.fill_(1.0)
-        assert gap(model(x), y) > 0.01
+        assert largest_gap(model(x), y) > 0.01
 
 
 def test_images_and_videos_in_one_network():

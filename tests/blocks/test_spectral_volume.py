@@ -8,6 +8,7 @@ import math
 
 import pytest
 import torch
+from srl_blocks import compare_with_formula
 
 from spectral_residual import create_block
 from spectral_residual.blocks import SRLBlock
@@ -235,20 +236,11 @@ def naive_block(x, p, groups, interleaved):
 @pytest.mark.parametrize(("groups", "reduction"), [(8, 2), (1, 4)])
 def test_block_is_the_formula(size, order, groups, reduction):
     block = build(8, size, groups=groups, reduction=reduction, order=order)
-    x = random(3, 8, *size).requires_grad_()
-    cotangent = random(3, 8, *size, seed=1)
-    y = block(x)
-    (y * cotangent).sum().backward()
-    leaf = x.detach().clone().requires_grad_()
-    parameters = {k: p.detach().clone().requires_grad_() for k, p in block.named_parameters()}
-    expected = naive_block(leaf, parameters, groups, order == "interleaved")
-    (expected * cotangent).sum().backward()
-    assert gap(y, expected) <= EXACT
-    assert gap(x.grad, leaf.grad) <= EXACT * max(1, leaf.grad.abs().max())
-    for name, parameter in block.named_parameters():
-        reference = parameters[name].grad
-        assert gap(parameter.grad, reference) <= EXACT * max(1, reference.abs().max()), name
-        assert reference.abs().max() > 0, f"no gradient for {name}"
+    compare_with_formula(
+        block,
+        random(3, 8, *size),
+        lambda x, p: naive_block(x, p, groups, order == "interleaved"),
+    )
 
 
 @pytest.mark.parametrize("training", [True, False])

@@ -7,6 +7,7 @@ import json
 
 import pytest
 import torch
+from bench_rows import TINY
 
 from spectral_residual.cli import _command
 from spectral_residual.lab.bench.measure import measure
@@ -15,19 +16,6 @@ from spectral_residual.lab.bench.rows import Row
 from spectral_residual.lab.bench.steps import block_jobs
 
 CPU = torch.device("cpu")
-TINY = [
-    {"block": "a2", "channels": 16, "shape": [6, 5], "batch": 2},
-    {"block": "srl-fft", "channels": 16, "shape": [6, 5], "batch": 2},
-    {
-        "name": "non-local-plain",
-        "block": "non-local",
-        "channels": 16,
-        "shape": [6, 5],
-        "batch": 2,
-        "options": {"memory_efficient": False},
-    },
-    {"block": "a2", "channels": 8, "shape": [2, 4, 3]},
-]
 
 
 def main(arguments):

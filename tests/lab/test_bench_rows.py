@@ -6,23 +6,10 @@ import dataclasses
 import json
 
 import pytest
+from bench_rows import TINY
 
 from spectral_residual.blocks import BLOCKS
 from spectral_residual.lab.bench.rows import Row, group_rows, load_rows, select_rows, with_batch
-
-TINY = [
-    {"block": "a2", "channels": 16, "shape": [6, 5], "batch": 2},
-    {"block": "srl-fft", "channels": 16, "shape": [6, 5], "batch": 2},
-    {
-        "name": "non-local-plain",
-        "block": "non-local",
-        "channels": 16,
-        "shape": [6, 5],
-        "batch": 2,
-        "options": {"memory_efficient": False},
-    },
-    {"block": "a2", "channels": 8, "shape": [2, 4, 3]},
-]
 
 
 @pytest.fixture
