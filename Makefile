@@ -2,7 +2,7 @@ PYTHON ?= python3
 VENV ?= .venv
 RUN = $(VENV)/bin/
 
-.PHONY: demo demo-video test test-long test-lowest lint types unit env wheel clean
+.PHONY: demo demo-video test test-long test-lowest lint types docs unit env wheel clean
 
 demo: env  ## generate people, train without and with SRL blocks, compare, write a report
 	$(RUN)srl demo pose
@@ -10,7 +10,7 @@ demo: env  ## generate people, train without and with SRL blocks, compare, write
 demo-video: env  ## generate videos of actions, train without and with blocks, compare
 	$(RUN)srl demo video
 
-test: lint types unit  ## all checks
+test: lint types docs unit  ## all checks
 
 lint: env
 	$(RUN)ruff check .
@@ -19,6 +19,9 @@ lint: env
 types: env
 	$(RUN)mypy
 
+docs: env  ## the documentation site, site/index.html; warnings are errors
+	NO_MKDOCS_2_WARNING=1 $(RUN)mkdocs build --quiet --strict
+
 unit: env
 	$(RUN)python -m pytest
 
@@ -26,7 +29,7 @@ env: $(VENV)/installed  ## virtual environment with everything that is needed
 
 $(VENV)/installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
-	$(RUN)pip install --quiet --disable-pip-version-check --editable ".[video,dev]"
+	$(RUN)pip install --quiet --disable-pip-version-check --editable ".[video,dev,docs]"
 	touch $@
 
 wheel: env  ## dist/*.whl and its test: what it holds, and commands from it outside of the repository
@@ -56,4 +59,4 @@ $(VENV)-lowest/installed: pyproject.toml
 	touch $@
 
 clean:
-	rm -rf $(VENV) $(VENV)-lowest demo runs build dist
+	rm -rf $(VENV) $(VENV)-lowest demo runs build dist site

@@ -1,0 +1,112 @@
+"""How the commands of the documents are run here: what is shortened, exchanged, or only checked."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from documents import ROOT
+
+_HERE = "--data.loading.workers 0 --data.loading.batch_size 2 --trainer.enable_progress_bar false"
+_ONE_STEP = f"--trainer.max_epochs 1 --trainer.limit_train_batches 1 {_HERE}"
+_CPU = "--trainer.accelerator cpu --trainer.devices 1 --trainer.strategy auto"
+_NO_DOWNLOAD = "--model.network.weights null"
+
+
+class Short(NamedTuple):
+    """Commands that match, and the options that are put behind them so that they are short."""
+
+    pattern: str
+    options: str
+
+
+SHORTENED = [
+    Short(r"srl pose fit .*configs/pose/coco/", f"{_ONE_STEP} {_CPU} {_NO_DOWNLOAD}"),
+    Short(
+        r"srl video fit .*kinetics400",
+        f"{_ONE_STEP} {_CPU} {_NO_DOWNLOAD} --data.train.source train --data.val.source val "
+        "--data.clip.stride 2 --data.input_size [64,64] --data.short_side 73",
+    ),
+    Short(r"srl (pose|video) fit ", f"{_ONE_STEP} --trainer.accelerator cpu"),
+    Short(r"srl pose (validate|test|predict) .*--(config|data)", _HERE),
+    Short(r"srl video (validate|test|predict) .*--config", _HERE),
+    Short(r"srl (pose|video) speed ", f"--rounds 1 --steps 1 {_HERE}"),
+    Short(r"srl data people ", "--train-images 2 --val-images 2"),
+    Short(r"srl data videos ", "--train-videos 1 --val-videos 1"),
+    Short(r"srl demo pose\b", "--train-images 8 --val-images 4 --epochs 1"),
+    Short(r"srl demo video\b", "--train-videos 2 --val-videos 1 --epochs 1"),
+    Short(r"srl export ", "--rounds 1"),
+    Short(r"srl bench networks\b", "--rounds 1 --sizes 128x96 --blocks srl,a2"),
+    Short(r"srl bench --", "--rounds 1 --sizes 16x12"),
+    Short(r"srl experiment run lspet-short$", "--runs base --seeds 0 --limit 1"),
+    Short(r"srl experiment run (?!.*--dry-run)", "--dry-run"),
+    Short(r"srl experiment viz ", "--runs base --images 4"),
+    Short(r"srl viz ", "--images 4"),
+]
+"""The first that matches counts. Trainings take one step, on the CPU; 30 hours are a dry run."""
+
+EXCHANGED = [
+    (r"(srl data people) FOLDER", r"\1 new"),
+    (r"(srl data where) NAME", r"\1 coco"),
+    (r"(srl data split) FILE", r"\1 all.json"),
+    (r"(srl bench show) FILE", r"\1 results/bench_lspet_short_cpu.json"),
+    (r"=FILE", "=network.ckpt"),
+    (r"--html FILE", "--html page.html"),
+    (r"(--data\.predict\.images FOLDER)", r"\1/val2017"),
+    (r"--clips N", "--clips 1"),
+    (r"--KEY VALUE", ""),
+]
+"""Names that stand for something else than the files of `stand_ins.furnish`."""
+
+
+def extras_exist(words: Sequence[str]) -> bool:
+    """Of ``pip install ".[NAME]"``: is there this extra, and nothing else to install?"""
+    found = re.fullmatch(r'pip install \.(?:\[([\w,]+)\])?', " ".join(words))
+    known = re.findall(r"^(\w+) = \[$", (ROOT / "pyproject.toml").read_text(), re.MULTILINE)
+    return found is not None and set((found[1] or "pose").split(",")) <= set(known)
+
+
+def targets_exist(words: Sequence[str]) -> bool:
+    """Of ``make NAME``: is it in the Makefile?"""
+    known = re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    return set(words[1:]) <= set(known)
+
+
+def files_exist(words: Sequence[str]) -> bool:
+    """Are all arguments that are paths there, and is there one?"""
+    paths = [word.partition("::")[0] for word in words[1:] if re.search(r"/|\.py", word)]
+    return bool(paths) and all((ROOT / path).exists() for path in paths)
+
+
+def run_elsewhere(words: Sequence[str]) -> bool:
+    """Of ``python examples/NAME.py``: does a test run it?"""
+    (name,) = (Path(word).name for word in words if word.startswith("examples/"))
+    return (ROOT / "examples" / name).exists() and name in (
+        ROOT / "tests/test_examples.py"
+    ).read_text()
+
+
+def known(words: Sequence[str]) -> bool:
+    """Tools of others, which are named."""
+    return True
+
+
+class NotRun(NamedTuple):
+    """Commands that match and are not run: why, and what is checked in place of it."""
+
+    pattern: str
+    reason: str
+    check: Callable[[Sequence[str]], bool]
+
+
+NOT_RUN = [
+    NotRun(r"pip install ", "would change this environment; the extras exist", extras_exist),
+    NotRun(r"make ", "makes an environment, or runs these tests; the target exists", targets_exist),
+    NotRun(r"(\w+=\S+ )*\S*(python -m )?pytest ", "other tests; the files exist", files_exist),
+    NotRun(r"pipx run pre-commit ", "wants the network", known),
+    NotRun(r"python examples/", "tests/test_examples.py runs it", run_elsewhere),
+    NotRun(r"python benchmarks/", "measures for minutes; the file exists", files_exist),
+]
+"""The first that matches counts; each is printed by the test."""

@@ -1,0 +1,127 @@
+"""Small generated data and networks in place of what the documents name.
+
+COCO, Leeds Sports Pose Extended and FOLDER are a few generated people, Kinetics and the actions a
+few generated videos, and CHECKPOINT is what one step of training left.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import yaml
+from documents import ROOT
+
+from spectral_residual.cli import main
+from spectral_residual.lab.experiments.definitions import read_experiment
+
+_LSP = [
+    *("right_ankle", "right_knee", "right_hip", "left_hip", "left_knee", "left_ankle"),
+    *("right_wrist", "right_elbow", "right_shoulder"),
+    *("left_shoulder", "left_elbow", "left_wrist", "neck", "head_top"),
+]
+_ONE_STEP = [
+    *("--trainer.max_epochs", "1", "--trainer.limit_train_batches", "1"),
+    *("--data.loading.workers", "0", "--data.loading.batch_size", "2"),
+    *("--trainer.enable_progress_bar", "false", "--trainer.enable_model_summary", "false"),
+]
+_CONFIGS = ROOT / "src/spectral_residual/configs"
+
+
+def make_stand_ins(root: Path) -> None:
+    """Write everything into the empty folder `root`."""
+    sizes = ["--train-images", "8", "--val-images", "4", "--image-size", "96", "96"]
+    _run("data", "people", root / "people", *sizes)
+    _write_lspet(root / "people", root / "lspet")
+    _run("data", "videos", root / "actions", "--train-videos", "1", "--val-videos", "1")
+    for name, config in (("pose", "lspet_resnet18"), ("short", "lspet_short")):
+        _train(root, "pose", config, root / "lspet", name)
+    _train(root, "video", "actions", root / "actions", "video")
+    _write_config(root, "pose", "pose/lspet_resnet18_128x96.yaml", "lspet")
+    _write_config(root, "video", "video/actions.yaml", "actions")
+    validate = ["--config", root / "video.yaml", "--ckpt", root / "video.ckpt", *_ONE_STEP[4:]]
+    _run("video", "validate", *validate, "--trainer.default_root_dir", root / "runs/scores")
+    (scores,) = (root / "runs/scores").rglob("scores_val.npz")
+    shutil.copy(scores, root / "scores.npz")
+
+
+def furnish(folder: Path, root: Path, task: str) -> None:
+    """Put the stand-ins where a page names them, `folder` being where its commands run.
+
+    Parameters
+    ----------
+    folder : Path
+        An empty folder.
+    root : Path
+        That of `make_stand_ins`.
+    task : {"pose", "video"}
+        Of which the page's CHECKPOINT, and FILE of ``--config``, are.
+    """
+    links = {
+        "FOLDER": root / "people",
+        "data/coco": root / "people",
+        "data/lspet": root / "lspet",
+        "data/kinetics400": root / "actions",
+        "CHECKPOINT": root / f"{task}.ckpt",
+        "FILE": root / f"{task}.yaml",
+        "runs/pose/.../last.ckpt": root / "pose.ckpt",
+        "runs/video/.../last.ckpt": root / "video.ckpt",
+        "runs/video/lightning_logs/version_0/scores_test.npz": root / "scores.npz",
+        "scores_test.npz": root / "scores.npz",
+        "network.ckpt": root / "short.ckpt",
+        "benchmarks": ROOT / "benchmarks",
+        "examples": ROOT / "examples",
+    }
+    clips = sorted((root / "actions/val").rglob("*.mp4"))
+    links |= {"clip.mp4": clips[0], "more.mp4": clips[1]}
+    for name, target in links.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).symlink_to(target)
+    for name in ("docs", "results"):
+        shutil.copytree(ROOT / name, folder / name)
+    shutil.copy(root / "people/annotations/person_keypoints_train2017.json", folder / "all.json")
+    experiment = read_experiment(_CONFIGS / "experiments", "lspet-short")
+    (job,) = plan(experiment, ["base"], [0])
+    place = job.folder(folder / OUTPUT) / CHECKPOINT
+    place.parent.mkdir(parents=True)
+    place.symlink_to(root / "short.ckpt")
+
+
+def _run(*words: object) -> None:
+    if main([str(word) for word in words]) != 0:
+        raise RuntimeError(f"srl {' '.join(map(str, words))} failed")
+
+
+def _train(root: Path, task: str, config: str, data: Path, name: str) -> None:
+    runs = root / "runs" / name
+    options = ["--data.root", data, "--trainer.default_root_dir", runs, *_ONE_STEP]
+    _run(task, "fit", "--config", config, *options)
+    (checkpoint,) = runs.rglob("last.ckpt")
+    shutil.copy(checkpoint, root / f"{name}.ckpt")
+
+
+def _write_config(root: Path, task: str, name: str, data: str) -> None:
+    """A configuration of the package, with a test split, and the stand-in's folder as root."""
+    content = yaml.safe_load((_CONFIGS / name).read_text())
+    content["data"] |= {"root": str(root / data), "test": content["data"]["val"]}
+    (root / f"{task}.yaml").write_text(yaml.safe_dump(content))
+
+
+def _write_lspet(people: Path, root: Path) -> None:
+    """The generated people with the joints and files of Leeds Sports Pose Extended."""
+    root.mkdir()
+    for split in ("train", "val"):
+        (root / split).symlink_to(people / f"{split}2017")
+        path = people / f"annotations/person_keypoints_{split}2017.json"
+        content = json.loads(path.read_text())
+        names = content["categories"][0]["keypoints"]
+        for record in content["annotations"]:
+            flat = record["keypoints"]
+            point = {name: flat[3 * i : 3 * i + 3] for i, name in enumerate(names)}
+            point |= {"neck": point["left_shoulder"], "head_top": point["nose"]}
+            chosen = [point[name] for name in _LSP]
+            record["keypoints"] = [number for each in chosen for number in each]
+            record["num_keypoints"] = sum(v > 0 for _, _, v in chosen)
+        content["categories"][0] |= {"keypoints": _LSP, "skeleton": []}
+        (root / f"lspet_{split}.json").write_text(json.dumps(content))
