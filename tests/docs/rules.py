@@ -9,9 +9,16 @@ from typing import NamedTuple
 
 from documents import ROOT
 
+from spectral_residual.cli import _COMMANDS, _function
+from spectral_residual.commands import command_parser
+
 _HERE = "--data.loading.workers 0 --data.loading.batch_size 2 --trainer.enable_progress_bar false"
-_ONE_STEP = f"--trainer.max_epochs 1 --trainer.limit_train_batches 1 {_HERE}"
+_ONE_STEP = (
+    "--trainer.max_epochs 1 --trainer.limit_train_batches 1 --trainer.limit_val_batches 1 "
+    f"--trainer.precision 32-true {_HERE}"
+)
 _CPU = "--trainer.accelerator cpu --trainer.devices 1 --trainer.strategy auto"
+_SMALL = "--data.input_size [128,96]"
 _NO_DOWNLOAD = "--model.network.weights null"
 
 
@@ -23,24 +30,27 @@ class Short(NamedTuple):
 
 
 SHORTENED = [
-    Short(r"srl pose fit .*configs/pose/coco/", f"{_ONE_STEP} {_CPU} {_NO_DOWNLOAD}"),
+    Short(r"srl pose fit .*configs/pose/coco/", f"{_ONE_STEP} {_CPU} {_NO_DOWNLOAD} {_SMALL}"),
     Short(
         r"srl video fit .*kinetics400",
         f"{_ONE_STEP} {_CPU} {_NO_DOWNLOAD} --data.train.source train --data.val.source val "
+        "--data.train.videos null --data.val.videos null "
         "--data.clip.stride 2 --data.input_size [64,64] --data.short_side 73",
     ),
-    Short(r"srl (pose|video) fit ", f"{_ONE_STEP} --trainer.accelerator cpu"),
+    Short(r"srl pose fit ", f"{_ONE_STEP} {_SMALL} --trainer.accelerator cpu"),
+    Short(r"srl video fit ", f"{_ONE_STEP} --trainer.accelerator cpu"),
     Short(r"srl pose (validate|test|predict) .*--(config|data)", _HERE),
     Short(r"srl video (validate|test|predict) .*--config", _HERE),
     Short(r"srl (pose|video) speed ", f"--rounds 1 --steps 1 {_HERE}"),
     Short(r"srl data people ", "--train-images 2 --val-images 2"),
     Short(r"srl data videos ", "--train-videos 1 --val-videos 1"),
-    Short(r"srl demo pose\b", "--train-images 8 --val-images 4 --epochs 1"),
-    Short(r"srl demo video\b", "--train-videos 2 --val-videos 1 --epochs 1"),
     Short(r"srl export ", "--rounds 1"),
-    Short(r"srl bench networks\b", "--rounds 1 --sizes 128x96 --blocks srl,a2"),
-    Short(r"srl bench --", "--rounds 1 --sizes 16x12"),
-    Short(r"srl experiment run lspet-short$", "--runs base --seeds 0 --limit 1"),
+    Short(r"srl bench networks\b", "--rounds 3 --sizes 128x96 --blocks srl"),
+    Short(r"srl bench --ratio srl/rcca", "--rounds 3 --sizes 64x48 --blocks srl,rcca"),
+    Short(
+        r"srl bench --compare ", "--rounds 3 --sizes 64x48 --blocks srl,a2,srl-fft --tolerance 1000"
+    ),
+    Short(r"srl experiment run lspet-short$", f"--runs base --seeds 0 --limit 1 {_HERE}"),
     Short(r"srl experiment run (?!.*--dry-run)", "--dry-run"),
     Short(r"srl experiment viz ", "--runs base --images 4"),
     Short(r"srl viz ", "--images 4"),
@@ -48,7 +58,10 @@ SHORTENED = [
 """The first that matches counts. Trainings take one step, on the CPU; 30 hours are a dry run."""
 
 EXCHANGED = [
+    (r"(srl video .*)FILE", r"\1video.yaml"),
+    (r"(srl video .*)CHECKPOINT", r"\1video.ckpt"),
     (r"(srl data people) FOLDER", r"\1 new"),
+    (r"(srl data videos) data/actions", r"\1 made"),
     (r"(srl data where) NAME", r"\1 coco"),
     (r"(srl data split) FILE", r"\1 all.json"),
     (r"(srl bench show) FILE", r"\1 results/bench_lspet_short_cpu.json"),
@@ -56,7 +69,6 @@ EXCHANGED = [
     (r"--html FILE", "--html page.html"),
     (r"(--data\.predict\.images FOLDER)", r"\1/val2017"),
     (r"--clips N", "--clips 1"),
-    (r"--KEY VALUE", ""),
 ]
 """Names that stand for something else than the files of `stand_ins.furnish`."""
 
@@ -88,6 +100,12 @@ def run_elsewhere(words: Sequence[str]) -> bool:
     ).read_text()
 
 
+def parses(words: Sequence[str]) -> bool:
+    """Of ``srl demo NAME``: does its parser take the options?"""
+    command_parser(_function(_COMMANDS["demo"][words[2]]), "srl").parse_args(list(words[3:]))
+    return True
+
+
 def known(words: Sequence[str]) -> bool:
     """Tools of others, which are named."""
     return True
@@ -104,8 +122,9 @@ class NotRun(NamedTuple):
 NOT_RUN = [
     NotRun(r"pip install ", "would change this environment; the extras exist", extras_exist),
     NotRun(r"make ", "makes an environment, or runs these tests; the target exists", targets_exist),
-    NotRun(r"(\w+=\S+ )*\S*(python -m )?pytest ", "other tests; the files exist", files_exist),
+    NotRun(r"(\w+=\S+ )*\S*(python -m )?pytest ", "is other tests; the files exist", files_exist),
     NotRun(r"pipx run pre-commit ", "wants the network", known),
+    NotRun(r"srl demo ", "takes minutes, and tests/lab run it; the options are right", parses),
     NotRun(r"python examples/", "tests/test_examples.py runs it", run_elsewhere),
     NotRun(r"python benchmarks/", "measures for minutes; the file exists", files_exist),
 ]

@@ -15,6 +15,8 @@ from documents import ROOT
 
 from spectral_residual.cli import main
 from spectral_residual.lab.experiments.definitions import read_experiment
+from spectral_residual.lab.experiments.results import CHECKPOINT
+from spectral_residual.lab.experiments.runner import OUTPUT, plan
 
 _LSP = [
     *("right_ankle", "right_knee", "right_hip", "left_hip", "left_knee", "left_ankle"),
@@ -23,6 +25,7 @@ _LSP = [
 ]
 _ONE_STEP = [
     *("--trainer.max_epochs", "1", "--trainer.limit_train_batches", "1"),
+    *("--trainer.precision", "32-true", "--trainer.limit_val_batches", "1"),
     *("--data.loading.workers", "0", "--data.loading.batch_size", "2"),
     *("--trainer.enable_progress_bar", "false", "--trainer.enable_model_summary", "false"),
 ]
@@ -41,30 +44,24 @@ def make_stand_ins(root: Path) -> None:
     _write_config(root, "pose", "pose/lspet_resnet18_128x96.yaml", "lspet")
     _write_config(root, "video", "video/actions.yaml", "actions")
     validate = ["--config", root / "video.yaml", "--ckpt", root / "video.ckpt", *_ONE_STEP[4:]]
+    validate += ["--data.views.clips", "25", "--data.views.placing", "random"]
     _run("video", "validate", *validate, "--trainer.default_root_dir", root / "runs/scores")
     (scores,) = (root / "runs/scores").rglob("scores_val.npz")
     shutil.copy(scores, root / "scores.npz")
 
 
-def furnish(folder: Path, root: Path, task: str) -> None:
-    """Put the stand-ins where a page names them, `folder` being where its commands run.
-
-    Parameters
-    ----------
-    folder : Path
-        An empty folder.
-    root : Path
-        That of `make_stand_ins`.
-    task : {"pose", "video"}
-        Of which the page's CHECKPOINT, and FILE of ``--config``, are.
-    """
+def furnish(folder: Path, root: Path) -> None:
+    """Put the stand-ins of `root` where a page names them, its commands being run in `folder`."""
     links = {
         "FOLDER": root / "people",
         "data/coco": root / "people",
         "data/lspet": root / "lspet",
         "data/kinetics400": root / "actions",
-        "CHECKPOINT": root / f"{task}.ckpt",
-        "FILE": root / f"{task}.yaml",
+        "data/actions": root / "actions",
+        "CHECKPOINT": root / "pose.ckpt",
+        "FILE": root / "pose.yaml",
+        "video.ckpt": root / "video.ckpt",
+        "video.yaml": root / "video.yaml",
         "runs/pose/.../last.ckpt": root / "pose.ckpt",
         "runs/video/.../last.ckpt": root / "video.ckpt",
         "runs/video/lightning_logs/version_0/scores_test.npz": root / "scores.npz",
