@@ -73,17 +73,23 @@ EXCHANGED = [
 """Names that stand for something else than the files of `stand_ins.furnish`."""
 
 
-def extras_exist(words: Sequence[str]) -> bool:
-    """Of ``pip install ".[NAME]"``: is there this extra, and nothing else to install?"""
-    found = re.fullmatch(r'pip install \.(?:\[([\w,]+)\])?', " ".join(words))
-    known = re.findall(r"^(\w+) = \[$", (ROOT / "pyproject.toml").read_text(), re.MULTILINE)
-    return found is not None and set((found[1] or "pose").split(",")) <= set(known)
+def requirements_exist(words: Sequence[str]) -> bool:
+    """Of ``pip install NAME ".[EXTRA]"``: does pyproject.toml have the packages and extras?"""
+    project = (ROOT / "pyproject.toml").read_text()
+    known = {".", *re.findall(r'^    "([\w-]+)', project, re.MULTILINE)}
+    known |= {f".[{extra}]" for extra in re.findall(r"^(\w+) = \[$", project, re.MULTILINE)}
+    for word in words[2:]:
+        names = re.fullmatch(r"\.\[([\w,]+)\]", word)
+        wanted = [f".[{extra}]" for extra in names[1].split(",")] if names else [word]
+        if not word.startswith("--") and not known.issuperset(wanted):
+            return False
+    return True
 
 
 def targets_exist(words: Sequence[str]) -> bool:
     """Of ``make NAME``: is it in the Makefile?"""
     known = re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
-    return set(words[1:]) <= set(known)
+    return {word for word in words[1:] if "=" not in word} <= set(known)
 
 
 def files_exist(words: Sequence[str]) -> bool:
@@ -93,11 +99,10 @@ def files_exist(words: Sequence[str]) -> bool:
 
 
 def run_elsewhere(words: Sequence[str]) -> bool:
-    """Of ``python examples/NAME.py``: does a test run it?"""
-    (name,) = (Path(word).name for word in words if word.startswith("examples/"))
-    return (ROOT / "examples" / name).exists() and name in (
-        ROOT / "tests/test_examples.py"
-    ).read_text()
+    """Of ``python examples/NAME.py``: is it there, and named in a test?"""
+    tests = [path.read_text() for path in ROOT.glob("tests/**/test_*.py")]
+    name = Path(words[1]).name
+    return (ROOT / words[1]).exists() and any(name in text for text in tests)
 
 
 def parses(words: Sequence[str]) -> bool:
@@ -120,12 +125,13 @@ class NotRun(NamedTuple):
 
 
 NOT_RUN = [
-    NotRun(r"pip install ", "would change this environment; the extras exist", extras_exist),
+    NotRun(r"pip install ", "would change this environment; names exist", requirements_exist),
+    NotRun(r"pip download ", "wants the network", known),
     NotRun(r"make ", "makes an environment, or runs these tests; the target exists", targets_exist),
     NotRun(r"(\w+=\S+ )*\S*(python -m )?pytest ", "is other tests; the files exist", files_exist),
     NotRun(r"pipx run pre-commit ", "wants the network", known),
     NotRun(r"srl demo ", "takes minutes, and tests/lab run it; the options are right", parses),
-    NotRun(r"python examples/", "tests/test_examples.py runs it", run_elsewhere),
+    NotRun(r"python examples/", "other tests run it", run_elsewhere),
     NotRun(r"python benchmarks/", "measures for minutes; the file exists", files_exist),
 ]
 """The first that matches counts; each is printed by the test."""
