@@ -132,6 +132,7 @@ NOT_RUN = [
     NotRun(r"pipx run pre-commit ", "wants the network", known),
     NotRun(r"srl demo ", "takes minutes, and tests/lab run it; the options are right", parses),
     NotRun(r"python examples/", "other tests run it", run_elsewhere),
+    NotRun(r"python -m http.server ", "serves until it is stopped", known),
     NotRun(r"python benchmarks/", "measures for minutes; the file exists", files_exist),
 ]
 """The first that matches counts; each is printed by the test."""
