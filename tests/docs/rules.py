@@ -93,8 +93,8 @@ def targets_exist(words: Sequence[str]) -> bool:
 
 
 def files_exist(words: Sequence[str]) -> bool:
-    """Are all arguments that are paths there, and is there one?"""
-    paths = [word.partition("::")[0] for word in words[1:] if re.search(r"/|\.py", word)]
+    """Are all files and folders of tests and benchmarks that are named there, and is one named?"""
+    paths = [word for word in words[1:] if re.match(r"(tests|benchmarks)\b", word)]
     return bool(paths) and all((ROOT / path).exists() for path in paths)
 
 
