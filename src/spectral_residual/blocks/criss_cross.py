@@ -37,7 +37,7 @@ class CrissCrossAttention(Block):
 
     def __init__(self, channels: int, *, reduction: int = 8) -> None:
         super().__init__(channels)
-        inner = divide("channels of criss-cross attention", channels, "their reduction", reduction)
+        inner = divide("channels", channels, "reduction", reduction)
         self.query = nn.Conv2d(channels, inner, 1)
         self.key = nn.Conv2d(channels, inner, 1)
         self.value = nn.Conv2d(channels, channels, 1)
@@ -72,19 +72,20 @@ class RecurrentCrissCrossBlock(Block):
     channels : int
         Channels C of the feature map.
     reduction : int, default 4
-        C / C', the bottleneck; C' must be divisible by 8.
+        C / C', the bottleneck; a divisor of C / 8, as C' must be divisible by 8.
     recurrence : int, default 2
         Number of criss-cross passes.
 
     Raises
     ------
     ValueError
-        If channels are not divisible by reduction, or C' not by 8, or recurrence is not positive.
+        If channels are not divisible by 8 times reduction, or recurrence is not positive.
     """
 
     def __init__(self, channels: int, *, reduction: int = 4, recurrence: int = 2) -> None:
         super().__init__(channels)
-        inner = divide("channels", channels, "reduction", reduction)
+        eighth = divide("channels", channels, "8, the reduction of queries and keys", 8)
+        inner = 8 * divide("channels / 8", eighth, "reduction", reduction)
         check_positive("recurrence", recurrence)
         self.recurrence = recurrence
         self.conv1 = nn.Conv2d(channels, inner, 3, padding=1, bias=False)
