@@ -227,8 +227,8 @@ class SpectralResidual(nn.Module, ABC):
         outer, inner = parts * self.channels, parts * inner
         if inner % groups:
             raise ValueError(
-                f"the {inner} inner planes ({parts} part(s) of a channel each) must be divisible by "
-                f"groups, got groups={groups}; channels={self.channels}, reduction={reduction}"
+                f"the {inner} inner planes ({parts} part(s) of a channel each) must be divisible "
+                f"by groups, got groups={groups}; channels={self.channels}, reduction={reduction}"
                 f"{nearest_divisors('groups', inner, groups)}"
             )
         if kernel_size < 1 or kernel_size % 2 == 0:
