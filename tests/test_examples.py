@@ -33,7 +33,7 @@ def folders(tmp_path_factory):
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, str(EXAMPLES / "classification.py"), *arguments],
+        [sys.executable, str(EXAMPLES / "own_task.py"), *arguments],
         capture_output=True, text=True, timeout=300, check=False,
     )  # fmt: skip
 
@@ -64,4 +64,4 @@ def test_classification(folders, tmp_path):
 
 
 def test_an_example_is_short():
-    assert len((EXAMPLES / "classification.py").read_text().splitlines()) < 150
+    assert len((EXAMPLES / "own_task.py").read_text().splitlines()) < 150
