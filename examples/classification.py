@@ -48,7 +48,7 @@ def make_pictures(count: int, seed: int) -> tuple[Tensor, Tensor]:
 
 
 def make_network(block: str | None) -> nn.Module:
-    """timm's smallest ResNet, and a block after two of its stages."""
+    """The smallest ResNet of timm, and a block after two of its stages."""
     model: nn.Module = timm.create_model("test_resnet", num_classes=2)
     if block is not None:
         insert_blocks(model, ["layer2", "layer3"], block, input_size=(3, HEIGHT, WIDTH))
