@@ -13,20 +13,22 @@ from torch import Tensor, nn
 from ..insertion import insert_blocks
 from ..training.checkpoint import check_same, description, find_differences, load_network
 from ..training.resnet import ResNetTrunk
+from ..training.timm_trunk import PREFIX, TimmTrunk
 from .skeleton import Skeleton
 
 HEATMAP_STRIDE = 4
+_STRIDES = (4, 8, 16, 32)
 
 
 class SimpleBaseline(nn.Module):
-    """ResNet trunk, deconvolutions of stride 2, and a 1x1 convolution to heatmaps.
+    """Trunk, deconvolutions of stride 2, and a 1x1 convolution to heatmaps.
 
     There are as many deconvolutions as give heatmaps a quarter of the input: three for a trunk
-    of stride 32, two for 16, one for 8.
+    of stride 32, two for 16, one for 8, none for 4.
 
     Parameters
     ----------
-    trunk : ResNetTrunk
+    trunk : ResNetTrunk or TimmTrunk
         Maps images (N, 3, H, W) to (N, trunk.channels, H / trunk.stride, W / trunk.stride).
     num_joints : int
         Heatmaps K to predict.
@@ -35,7 +37,7 @@ class SimpleBaseline(nn.Module):
 
     Attributes
     ----------
-    backbone : ResNetTrunk
+    backbone : ResNetTrunk or TimmTrunk
         `trunk`.
     d1, d2, d3 : nn.Sequential
         Deconvolution 4x4 of stride 2 without bias, BatchNorm, ReLU. The paper puts one block
@@ -44,13 +46,22 @@ class SimpleBaseline(nn.Module):
         Names of those there are, in order.
     head : nn.Conv2d
         1x1, with bias.
+
+    Raises
+    ------
+    ValueError
+        If the trunk's stride is none of 4, 8, 16 and 32, or a number is not positive.
     """
 
-    def __init__(self, trunk: ResNetTrunk, num_joints: int, deconv_channels: int = 256) -> None:
+    def __init__(
+        self, trunk: ResNetTrunk | TimmTrunk, num_joints: int, deconv_channels: int = 256
+    ) -> None:
         super().__init__()
         for label, value in (("num_joints", num_joints), ("deconv_channels", deconv_channels)):
             if value < 1:
                 raise ValueError(f"{label} must be positive, got {value}")
+        if trunk.stride not in _STRIDES:
+            raise ValueError(f"the trunk's stride must be one of {_STRIDES}, got {trunk.stride}")
         self.backbone = trunk
         count = int(math.log2(trunk.stride // HEATMAP_STRIDE))
         self.deconvolutions = tuple(f"d{number}" for number in range(1, count + 1))
@@ -58,7 +69,7 @@ class SimpleBaseline(nn.Module):
         for name in self.deconvolutions:
             self.add_module(name, _deconvolution(inputs, deconv_channels))
             inputs = deconv_channels
-        self.head = nn.Conv2d(deconv_channels, num_joints, 1)
+        self.head = nn.Conv2d(inputs, num_joints, 1)
         nn.init.normal_(self.head.weight, std=0.001)
         nn.init.zeros_(self.head.get_parameter("bias"))
 
@@ -94,16 +105,18 @@ class PoseNetwork:
     Attributes
     ----------
     backbone : str
-        resnet18, resnet34, resnet50, resnet101 or resnet152.
+        resnet18, resnet34, resnet50, resnet101 or resnet152 of torchvision, or ``timm/NAME``.
     weights : str or None
-        torchvision's name (``IMAGENET1K_V1``) or the path of a weights file; see `ResNetTrunk`.
+        torchvision's name (``IMAGENET1K_V1``), ``pretrained`` (timm) or the path of a weights
+        file; see `ResNetTrunk` and `TimmTrunk`.
     stages : int
-        Layers of the trunk that are kept: 4, 3 or 2.
+        Layers of a ResNet of torchvision that are kept: 4, 3 or 2.
     output_stride : int or None
         Input pixels per position of the trunk's output, 8, 16 or 32; strides beyond become 1.
-        None keeps the trunk's own: 32 with 4 stages, 16 with 3, 8 with 2.
+        None keeps the trunk's own: 32 with 4 stages, 16 with 3, 8 with 2. With timm 4, 8, 16 or
+        32: the network is cut behind its last feature map of this stride.
     dilated : bool
-        Dilation in place of the strides that `output_stride` removes.
+        Dilation in place of the strides that `output_stride` removes; not with timm.
     deconv_channels : int
         Channels of the deconvolutions, of which there are as many as bring the trunk's stride
         to 4.
@@ -111,7 +124,7 @@ class PoseNetwork:
         Block to insert, a name for `create_block`, e.g. ``srl``.
     block_after : list of str
         Modules to insert it after: ``d1``, ``d2``, ``d3``, ``backbone.layer3``,
-        ``backbone.layer2.1``, ...
+        ``backbone.layer2.1``, with timm ``backbone.model.blocks.2``, ...
     block_options : dict
         Options of the block, e.g. ``{"modes": 8}``; they are listed at the end of the help.
     """
@@ -146,9 +159,7 @@ class PoseNetwork:
         """
         if self.block is None and self.block_options:
             raise ValueError(f"block_options {self.block_options} are given, but no block")
-        trunk = ResNetTrunk(
-            self.backbone, self.weights, self.stages, self.output_stride, self.dilated
-        )
+        trunk = self._trunk(input_size)
         check_input_size(input_size, trunk.stride)
         model = SimpleBaseline(trunk, num_joints, self.deconv_channels)
         if self.block is not None:
@@ -157,6 +168,19 @@ class PoseNetwork:
                 block_options=self.block_options,
             )  # fmt: skip
         return model
+
+    def _trunk(self, input_size: tuple[int, int]) -> ResNetTrunk | TimmTrunk:
+        if not self.backbone.startswith(PREFIX):
+            return ResNetTrunk(
+                self.backbone, self.weights, self.stages, self.output_stride, self.dilated
+            )
+        if (self.stages, self.dilated) != (4, False):
+            raise ValueError(
+                f"stages and dilated are of torchvision's ResNets; output_stride says where to "
+                f"cut {self.backbone}"
+            )
+        name = self.backbone.removeprefix(PREFIX)
+        return TimmTrunk(name, self.weights, self.output_stride, input_size)
 
 
 def check_network(

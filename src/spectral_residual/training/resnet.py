@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from ..errors import unknown_name
 
 RESNETS = ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152")
+WEIGHTS_SUFFIXES = {".pth", ".pt", ".safetensors"}
 
 
 class ResNetTrunk(nn.Module):
@@ -147,7 +148,7 @@ def load_trunk_weights(trunk: ResNetTrunk, name: str, weights: str) -> None:
     ValueError
         If `weights` is neither, or the file does not fit the network.
     """
-    if Path(weights).suffix in {".pth", ".pt", ".safetensors"}:
+    if Path(weights).suffix in WEIGHTS_SUFFIXES:
         state, source = read_state_dict(weights), weights
     else:
         known = torchvision.models.get_model_weights(name)
