@@ -10,6 +10,8 @@ if TYPE_CHECKING:
     from .data_module import KeypointDataModule as KeypointDataModule
     from .network import PoseNetwork as PoseNetwork
     from .network import load_pose_network as load_pose_network
+    from .pretrained import PoseModel as PoseModel
+    from .pretrained import from_pretrained as from_pretrained
     from .task import PoseEvaluation as PoseEvaluation
     from .task import PoseTask as PoseTask
 
@@ -17,6 +19,8 @@ _MODULE_OF = {
     "KeypointDataModule": "data_module",
     "PoseNetwork": "network",
     "load_pose_network": "network",
+    "PoseModel": "pretrained",
+    "from_pretrained": "pretrained",
     "PoseEvaluation": "task",
     "PoseTask": "task",
 }

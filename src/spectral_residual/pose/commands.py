@@ -2,12 +2,27 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import asdict
+from pathlib import Path
 from typing import ClassVar
 
-from ..training.cli import Command, TaskCLI
+from ..commands import run_function
+from ..training.cli import Command, TaskCLI, full_names, plain_errors, prepare, split_files
 from .data_module import KeypointDataModule
 from .own_data import without_config
+from .predict import predict_images
 from .task import PoseTask
+
+_OF_LIGHTNING = (
+    "-c",
+    "--config",
+    "--ckpt_path",
+    "--print_config",
+    "--data",
+    "--model",
+    "--trainer",
+)
 
 
 class PoseCLI(TaskCLI):
@@ -24,7 +39,7 @@ class PoseCLI(TaskCLI):
         """The command ``srl pose <subcommand>``, which does without --config; see `own_data`."""
 
         def run(arguments: list[str]) -> int:
-            cls.build(without_config([subcommand, *arguments]))
+            cls.build(without_config([subcommand, *full_names(arguments)]))
             return 0
 
         return run
@@ -34,5 +49,55 @@ pose_cli = PoseCLI.build
 fit = PoseCLI.command("fit")
 validate = PoseCLI.command("validate")
 test = PoseCLI.command("test")
-predict = PoseCLI.command("predict")
 speed = PoseCLI.speed
+
+
+def predict(arguments: list[str]) -> int:
+    """Command ``srl pose predict``.
+
+    With options of Lightning's the command line is Lightning's; without them a trained network
+    and images are all that is needed.
+    """
+    options, images = split_files(arguments)
+    names = {option.partition("=")[0] for option in options if option.startswith("-")}
+    if any(name in _OF_LIGHTNING or "." in name for name in names):
+        return PoseCLI.command("predict")(arguments)
+    return run_function(
+        _predict, [*options, *(["--"] if images else []), *images], "srl pose predict"
+    )
+
+
+def _predict(
+    images: list[str],
+    *,
+    ckpt: str,
+    boxes: Path | None = None,
+    output: Path = Path("runs/pose/predictions"),
+    json_: bool = False,
+) -> None:
+    """Find the joints of people in image files, and draw them.
+
+    Everything needed is in the checkpoint. Images are turned as their EXIF orientation says. The
+    folder gets results.json, COCO's results with file names and boxes, and a picture of each
+    image in overlays. With --config or --data.root the options are those of 'srl pose fit': it
+    then predicts on a data set.
+
+    Parameters
+    ----------
+    images : list of str
+        Image files, or folders of them.
+    ckpt : str
+        Checkpoint of 'srl pose fit', folder of 'srl publish', name of a network of this package,
+        or owner/name[@revision] on the hub.
+    boxes : Path
+        JSON list of {"file_name": ..., "bbox": [left, top, width, height], "score": ...}, one
+        for each person (default: each image is one box).
+    output : Path
+        Folder to write to.
+    json_ : bool
+        Print one JSON object.
+    """
+    prepare()
+    with plain_errors():
+        found = predict_images(ckpt, images, output, boxes)
+    print(json.dumps({**asdict(found), "output": str(output)}) if json_ else found.said)
