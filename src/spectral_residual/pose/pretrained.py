@@ -68,15 +68,10 @@ class PoseModel(PretrainedModel[SimpleBaseline]):
     def details(self) -> dict[str, str]:
         """What the card tells of the network: a line by its name."""
         network, (height, width) = self.stored["network"], self.input_size
-        parameters = sum(p.numel() for p in self.network.parameters())
-        block = network.get("block")
-        places = ", ".join(f"`{place}`" for place in network.get("block_after", ()))
-        options = ", ".join(f"{k} {v}" for k, v in network.get("block_options", {}).items())
         return {
             "Network": f"SimpleBaseline for human pose estimation with {network['backbone']}",
-            "Trunk": ", ".join(f"{key} {network[key]}" for key in _TRUNK if key in network),
-            "Blocks": f"`{block}` ({options or 'no options'}) after {places}" if block else "none",
-            "Parameters": f"{parameters / 1e6:.2f} million",
+            "Trunk": ", ".join(f"{key} {network[key]}" for key in _TRUNK if network.get(key)),
+            **self.block_details(),
             "Input": f"crops of {height}x{width} (H x W), RGB, ImageNet mean and deviation",
             "Output": f"heatmaps of {self.skeleton.num_joints} joints at a quarter of it",
             "Joints": ", ".join(self.skeleton.names),

@@ -194,11 +194,26 @@ def _is_skeleton(value: Any) -> bool:
     )
 
 
+def _is_about(value: Any) -> bool:
+    texts, tables = ("data", "protocol", "licence"), ("metrics", "training")
+    if not isinstance(value, Mapping) or not value.keys() <= {*texts, *tables}:
+        return False
+    metrics, training = (value.get(name, {}) for name in tables)
+    rows = [metrics, training, *(metrics.values() if isinstance(metrics, Mapping) else [])]
+    return (
+        all(isinstance(value.get(name), str | None) for name in texts)
+        and all(isinstance(row, Mapping) and all(isinstance(k, str) for k in row) for row in rows)
+        and all(isinstance(text, str) for text in training.values())
+        and all(isinstance(n, int | float) for row in metrics.values() for n in row.values())
+    )
+
+
 _ENTRIES: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "network": (f"options of a network, numbers of a block up to {_LARGEST_OPTION}", _is_network),
     "input_size": (f"a height and a width up to {_LONGEST_SIDE}", _is_size),
     "frames": (f"a number up to {_MOST_FRAMES}", lambda value: is_number(value, _MOST_FRAMES)),
     "classes": ("a list of different names", _are_names),
+    "about": ("texts and numbers for a model card", _is_about),
     "skeleton": (f"lists of up to {_MOST_JOINTS} joints and limbs", _is_skeleton),
 }
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, ClassVar, Generic, TypeVar
@@ -46,6 +46,10 @@ class About:
     metrics: dict[str, dict[str, float]] = field(default_factory=dict)
     training: dict[str, str] = field(default_factory=dict)
 
+    def updated(self, other: About) -> About:
+        """The same with what another says, where it says something."""
+        return replace(self, **{key: value for key, value in asdict(other).items() if value})
+
 
 class PretrainedModel(Generic[Network]):
     """A trained network and its description; to be derived from, for each task.
@@ -85,8 +89,21 @@ class PretrainedModel(Generic[Network]):
         raise NotImplementedError
 
     def details(self) -> dict[str, str]:
-        """What the card tells of the network: a line by its name."""
+        """What the card tells of the network: a line by its name, ``Network`` among them."""
         raise NotImplementedError
+
+    def block_details(self) -> dict[str, str]:
+        """Of `details`, what networks of all tasks have: blocks and the number of parameters."""
+        network = self.stored["network"]
+        options = ", ".join(f"{k} {v}" for k, v in network.get("block_options", {}).items())
+        places = ", ".join(f"`{place}`" for place in network.get("block_after", ()))
+        block = network.get("block")
+        parameters = sum(p.numel() for p in self.network.parameters())
+        blocks = f"`{block}` ({options or 'default options'}) after {places or 'default places'}"
+        return {
+            "Blocks": blocks if block else "none",
+            "Parameters": f"{parameters / 1e6:.2f} million",
+        }
 
     @classmethod
     def from_pretrained(

@@ -60,7 +60,8 @@ def _predict(files: list[str], *, ckpt: str, output: str = "runs/video/predictio
     files : list of str
         Video files.
     ckpt : str
-        Checkpoint of a video model.
+        Checkpoint of 'srl video fit', folder of 'srl publish', name of a network of this package,
+        or owner/name[@revision] on the hub.
     output : str
         Folder to write to.
     """

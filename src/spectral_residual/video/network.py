@@ -234,8 +234,9 @@ def view_probabilities(
     ValueError
         If the frames are smaller than `input_size`.
     """
+    dtype = model.fc.weight.dtype
     parts = [
-        mean_probabilities(_position_logits(model, normalise_video(clips), input_size))
+        mean_probabilities(_position_logits(model, normalise_video(clips).to(dtype), input_size))
         for clips in views.flatten(0, 1).split(clips_per_forward)
     ]
     return torch.cat(parts).unflatten(0, views.shape[:2])
