@@ -509,6 +509,7 @@ def test_image_blocks_refuse_videos(name: str) -> None:
         ("rcca", 34, {}, "channels must be divisible by reduction, got 34 and 4"),
         ("rcca", 48, {}, "criss-cross attention must be divisible .* got 12 and 8"),
         ("rcca", 32, {"recurrence": 0}, "recurrence must be a positive integer, got 0"),
+        ("rcca", 32, {"recurrence": 17}, "recurrence must be at most 16, got 17"),
         ("ffc", 33, {}, "channels must be divisible by 2, got 33"),
         ("ffc", 12, {"lfu": True}, "channels must be divisible by 8 .*got 12"),
         ("gfnet", 0, {}, "channels must be a positive integer, got 0"),

@@ -11,6 +11,8 @@ from torch import Tensor, nn
 
 from .base import Block, Shape, check_positive, divide
 
+_MOST_PASSES = 16
+
 
 class CrissCrossAttention(Block):
     """One pass: every position attends to the H + W - 1 positions of its row and column.
@@ -74,18 +76,20 @@ class RecurrentCrissCrossBlock(Block):
     reduction : int, default 4
         C / C', the bottleneck; C' must be divisible by 8.
     recurrence : int, default 2
-        Number of criss-cross passes.
+        Number of criss-cross passes, up to 16; two reach every position from every other.
 
     Raises
     ------
     ValueError
-        If channels are not divisible by reduction, or C' not by 8, or recurrence is not positive.
+        If channels are not divisible by reduction, or C' not by 8, or recurrence is none of these.
     """
 
     def __init__(self, channels: int, *, reduction: int = 4, recurrence: int = 2) -> None:
         super().__init__(channels)
         inner = divide("channels", channels, "reduction", reduction)
         check_positive("recurrence", recurrence)
+        if recurrence > _MOST_PASSES:
+            raise ValueError(f"recurrence must be at most {_MOST_PASSES}, got {recurrence}")
         self.recurrence = recurrence
         self.conv1 = nn.Conv2d(channels, inner, 3, padding=1, bias=False)
         self.norm1 = nn.BatchNorm2d(inner)

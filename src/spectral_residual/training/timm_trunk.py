@@ -103,8 +103,8 @@ def _create(name: str, weights: str | None, input_size: tuple[int, int] | None) 
 
     if not timm.is_model(name):
         raise unknown_name("network of timm", name, timm.list_models(pretrained=False))
-    is_file = weights is not None and Path(weights).suffix in WEIGHTS_SUFFIXES
-    if weights not in (None, "pretrained") and not is_file:
+    file = weights if weights and Path(weights).suffix in WEIGHTS_SUFFIXES else None
+    if weights not in (None, "pretrained", file):
         raise ValueError(
             f'weights of {PREFIX}{name} must be "pretrained" or a .pth, .pt or .safetensors file, '
             f"got {weights!r}"
@@ -117,8 +117,8 @@ def _create(name: str, weights: str | None, input_size: tuple[int, int] | None) 
         model = timm.create_model(name, pretrained=weights == "pretrained", **options)
     except (RuntimeError, AssertionError, TypeError) as error:
         raise ValueError(f"{PREFIX}{name}, weights {weights}: {error}") from error
-    if is_file:
-        _load(model, weights)
+    if file is not None:
+        _load(model, file)
     return model
 
 
