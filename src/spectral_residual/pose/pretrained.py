@@ -71,9 +71,13 @@ class PoseModel(PretrainedModel[SimpleBaseline]):
         """What the card tells of the network: a line by its name."""
         network, (height, width) = asdict(PoseNetwork(**self.stored["network"])), self.input_size
         needed = {"Needs": "timm"} if network["backbone"].startswith(PREFIX) else {}
+        count = len(self.network.deconvolutions)
         return {
-            "Network": f"SimpleBaseline for human pose estimation with {network['backbone']}",
-            "Trunk": ", ".join(f"{key} {network[key]}" for key in _TRUNK if network.get(key)),
+            "Network": f"Top-down human pose estimation with {network['backbone']}",
+            "Trunk": f"{network['backbone']}, its output at 1/{self.network.backbone.stride}",
+            "Deconvolutions": f"{count} of {network['deconv_channels']} channels"
+            if count
+            else "none",
             **needed,
             **self.block_details(network),
             "Input": f"crops of {height}x{width} (H x W), RGB, ImageNet mean and deviation",
@@ -144,9 +148,6 @@ class PoseModel(PretrainedModel[SimpleBaseline]):
     def _plain_heatmaps(self, crops: Tensor) -> Tensor:
         like = self.network.head.weight
         return self.network(normalise(crops.to(like.device)).to(like.dtype)).float()
-
-
-_TRUNK = ("backbone", "stages", "output_stride", "dilated", "deconv_channels")
 
 
 def from_pretrained(name: str | Path, **options: Any) -> PoseModel:

@@ -39,7 +39,7 @@ class VideoModel(PretrainedModel[C2D]):
         height, width = self.stored["input_size"]
         sampling = self.stored.get("sampling", {})
         lines = {
-            "Network": f"C2D for video classification with {network['backbone']}",
+            "Network": f"Video classification with C2D, {network['backbone']}",
             **self.block_details(network),
             "Input": f"clips of {self.stored['frames']} frames of {height}x{width} (H x W), RGB, "
             "ImageNet mean and deviation",
