@@ -75,14 +75,9 @@ def load_published(
     content = read_state_dict(path)
     try:
         state = _with_our_names(content)
-        joints = len(state["head.weight"])
-        skeleton = COCO if skeleton is None and joints == COCO.num_joints else skeleton
-        if skeleton is None or skeleton.num_joints != joints:
-            of = "COCO's" if skeleton is None else "the given skeleton's"
-            count = (skeleton or COCO).num_joints
-            raise ValueError(f"it has {joints} joints, not {of} {count}")
+        skeleton = _checked_skeleton(skeleton, len(state["head.weight"]))
         config = _network_of(state)
-        network = config.build(joints, input_size)
+        network = config.build(skeleton.num_joints, input_size)
         expected = network.state_dict()
         counters = {n: v for n, v in expected.items() if n.endswith("num_batches_tracked")}
         state = {**counters, **state}  # files of PyTorch 0.4 have none
@@ -129,6 +124,14 @@ def _our_name(name: str, trunk: str) -> str:
         return f"d{number + 1}.{part}.{deconvolution[2]}"
     head = re.fullmatch(r"final_layer\.(weight|bias)", name)
     return f"head.{head[1]}" if head else trunk + name
+
+
+def _checked_skeleton(skeleton: Skeleton | None, joints: int) -> Skeleton:
+    """The given skeleton or COCO's; ValueError if it has another number of joints."""
+    chosen, whose = (COCO, "COCO's") if skeleton is None else (skeleton, "the given skeleton's")
+    if chosen.num_joints != joints:
+        raise ValueError(f"it has {joints} joints, not {whose} {chosen.num_joints}")
+    return chosen
 
 
 def _network_of(state: Mapping[str, Tensor]) -> PoseNetwork:
