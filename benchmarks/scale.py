@@ -146,7 +146,7 @@ def main(
     pose_root: Path | None = None,
     video_root: Path | None = None,
     ranks: int = 4,
-    batch: int = 4,
+    batch: int = 2,
     output: Path | None = None,
 ) -> None:
     """Run the configurations and print a table.
@@ -173,6 +173,8 @@ def main(
         for name, files in configs.items():
             rows[f"{kind} {name}"] = row = _run(kind, files, ranks, size, root)
             print(f"{kind} {name}: {row}", file=sys.stderr)
+            if output is not None:
+                output.write_text(json.dumps(rows, indent=1))
     table = [
         (
             name,
@@ -191,8 +193,6 @@ def main(
         "GMACs a sample", "MB kept a sample", "GB a process",
     )  # fmt: skip
     print(format_table(heads, table))
-    if output is not None:
-        output.write_text(json.dumps(rows, indent=1))
 
 
 if __name__ == "__main__":

@@ -33,6 +33,7 @@ RANKS = {
     "video": 7,
     "lab": 8,
     "cli": 9,
+    "__main__": 10,
 }
 # These stand beside: they never see a network, and what is not torch alone may use them.
 BESIDE = {
