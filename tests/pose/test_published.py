@@ -156,7 +156,15 @@ WRONG = {
     ),
     "no pose network": (
         lambda s: {n: v for n, v in s.items() if "final" not in n},
-        "final_layer.weight is not among",
+        "final_layer.weight, of a convolution, is not among",
+    ),
+    "one number": (
+        lambda s: s | {"final_layer.weight": torch.zeros(())},
+        "final_layer.weight, of a convolution, is not among",
+    ),
+    "more than the file": (
+        lambda s: s | {"deconv_layers.0.weight": torch.zeros(1).expand(512, 2**20, 4, 4)},
+        "its weights claim .* bytes, more than the file has",
     ),
     "no deconvolution": (
         lambda s: {n: v for n, v in s.items() if "deconv" not in n},

@@ -74,6 +74,9 @@ def load_published(
     """
     content = read_state_dict(path)
     try:
+        size = sum(value.numel() * value.element_size() for value in content.values())
+        if size > Path(path).stat().st_size:
+            raise ValueError(f"its weights claim {size} bytes, more than the file has")
         state = _with_our_names(content)
         skeleton = _checked_skeleton(skeleton, len(state["head.weight"]))
         config = _network_of(state)
@@ -108,10 +111,10 @@ def _with_our_names(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
             plain = plain.removeprefix(head)
         if not _UNUSED.match(plain):
             renamed[_our_name(plain, trunk)] = value
-    if "head.weight" not in renamed:
+    if "head.weight" not in renamed or renamed["head.weight"].ndim != 4:
         raise ValueError(
-            "no SimpleBaseline or HRNet for poses: final_layer.weight is not among the "
-            f"{len(state)} weights, which begin with {list(state)[:3]}"
+            "no SimpleBaseline or HRNet for poses: final_layer.weight, of a convolution, is not among "
+            f"the {len(state)} weights, which begin with {list(state)[:3]}"
         )
     return renamed
 
@@ -137,7 +140,7 @@ def _checked_skeleton(skeleton: Skeleton | None, joints: int) -> Skeleton:
 def _network_of(state: Mapping[str, Tensor]) -> PoseNetwork:
     """Configuration of the network that weights are of, by their names and shapes."""
     width = state.get("backbone.model.stage4.0.branches.0.0.conv1.weight")
-    if width is not None:
+    if width is not None and width.ndim == 4:
         return PoseNetwork(f"{PREFIX}hrnet_w{len(width)}", output_stride=4)
     counts = tuple(_count(state, rf"backbone\.layer{number}\.(\d+)\.") for number in range(1, 5))
     key = (counts, "backbone.layer1.0.conv3.weight" in state)
