@@ -113,8 +113,8 @@ def _with_our_names(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
             renamed[_our_name(plain, trunk)] = value
     if "head.weight" not in renamed or renamed["head.weight"].ndim != 4:
         raise ValueError(
-            "no SimpleBaseline or HRNet for poses: final_layer.weight, of a convolution, is not among "
-            f"the {len(state)} weights, which begin with {list(state)[:3]}"
+            "no SimpleBaseline or HRNet for poses: final_layer.weight, of a convolution, is not "
+            f"among the {len(state)} weights, which begin with {list(state)[:3]}"
         )
     return renamed
 
