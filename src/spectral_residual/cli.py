@@ -33,6 +33,12 @@ usage: srl COMMAND ...
         the table of a scores file again, without decoding
   srl video speed --config FILE [--json]
         clips per second of loader, training step and training
+  srl pose predict --ckpt CHECKPOINT IMAGE ...
+        the joints of people in any image files, with pictures
+  srl pose convert FILE --output FOLDER
+        a published SimpleBaseline or HRNet pose network for use with this package
+  srl publish --ckpt FILE --output FOLDER
+        a trained network as config.json, model.safetensors and a model card, for a hub
   srl export --ckpt FILE --output FOLDER
         a trained network as an ONNX file, compared in ONNX Runtime, for use without torch
   srl data people FOLDER
@@ -128,6 +134,7 @@ _COMMANDS: dict[str, str | dict[str, str]] = {
         "validate": "pose.commands:validate",
         "test": "pose.commands:test",
         "predict": "pose.commands:predict",
+        "convert": "pose.commands:convert",
         "speed": "pose.commands:speed",
     },
     "video": {
@@ -138,6 +145,7 @@ _COMMANDS: dict[str, str | dict[str, str]] = {
         "score": "video.commands:score",
         "speed": "video.commands:speed",
     },
+    "publish": "cli:publish",
     "export": "cli:export",
     "data": {
         "people": "lab.generated.write_people:people",
@@ -203,9 +211,74 @@ def _function(path: str) -> Callable[..., int]:
     return function
 
 
+def publish(
+    *,
+    ckpt: str,
+    output: Path,
+    licence: str | None = None,
+    data: str | None = None,
+    protocol: str | None = None,
+    metrics: list[Path] = [],  # noqa: B006
+    half: bool = False,
+    name: str | None = None,
+) -> None:
+    """Write a trained pose or video network as a folder that can be published.
+
+    The folder gets config.json (what the checkpoint says of its network), model.safetensors and
+    README.md, a model card. 'srl pose predict', 'srl video predict' and 'srl export' take it as
+    --ckpt, from_pretrained by its path; 'hf upload OWNER/NAME FOLDER' brings it to the hub. What
+    the card says of training and evaluation comes from the checkpoint, from config.yaml of its
+    run and of the evaluations, and from these options.
+
+    Parameters
+    ----------
+    ckpt : str
+        Checkpoint of 'srl pose fit' or 'srl video fit'; or a folder or name.
+    output : Path
+        Folder to write to.
+    licence : str
+        Licence of the weights, e.g. apache-2.0 or cc-by-4.0 (default: not stated).
+    data : str
+        What it was trained on, in words (default: names of folder and annotations).
+    protocol : str
+        How it was evaluated, in words (default: options of the evaluations).
+    metrics : list of Path
+        metrics_val.json, metrics_test.json of evaluations.
+    half : bool
+        Half precision for weights with two or more axes: half the size.
+    name : str
+        What the card calls it, OWNER/NAME on the hub (default: name of the folder).
+    """
+    from .training.pretrained import About
+    from .training.publish import gather_about
+
+    model = _model_class(_task_of(ckpt)).from_pretrained(ckpt)
+    said = About(data, protocol, licence)
+    model.about = gather_about(ckpt, metrics, model.about.updated(said))
+    folder = model.save_pretrained(output, half=half, name=name)
+    for path in sorted(folder.iterdir()):
+        print(f"{path}: {path.stat().st_size} bytes")
+
+
+def _task_of(ckpt: str | Path) -> str:
+    """Task of a checkpoint, folder or name."""
+    from .training.checkpoint import checkpoint_key, read_file
+
+    content = read_file(ckpt)
+    for task in ("pose", "video"):
+        if checkpoint_key(task) in content:
+            return task
+    raise ValueError(f"{ckpt}: not a checkpoint of 'srl pose fit' or 'srl video fit'")
+
+
+def _model_class(task: str) -> Any:
+    module = importlib.import_module(f"{__package__}.{task}")
+    return module.PoseModel if task == "pose" else module.VideoModel
+
+
 def export(
     *,
-    ckpt: Path,
+    ckpt: str,
     output: Path,
     dynamic_size: bool = False,
     opset: int | None = None,
@@ -221,8 +294,9 @@ def export(
 
     Parameters
     ----------
-    ckpt : Path
-        Checkpoint of 'srl pose fit' or 'srl video fit'.
+    ckpt : str
+        Checkpoint of 'srl pose fit' or 'srl video fit', folder of 'srl publish', name of a
+        network of this package, or owner/name[@revision] on the hub.
     output : Path
         Folder to write to.
     dynamic_size : bool
@@ -237,21 +311,17 @@ def export(
         Print one JSON object.
     """
     from .export import OPSET, TOLERANCE, check_packages, report_lines
-    from .training.checkpoint import checkpoint_key, read_file
 
     check_packages()
-    content = read_file(ckpt)
-    tasks = [name for name in ("pose", "video") if checkpoint_key(name) in content]
-    if not tasks:
-        raise ValueError(f"{ckpt}: not a checkpoint of 'srl pose fit' or 'srl video fit'")
-    if dynamic_size and tasks != ["pose"]:
+    task = _task_of(ckpt)
+    if dynamic_size and task != "pose":
         raise ValueError(f"--dynamic-size is for pose networks, {ckpt} is of a video network")
     common: dict[str, Any] = {
         "opset": OPSET if opset is None else opset,
         "tolerance": TOLERANCE if tolerance is None else tolerance,
         "rounds": rounds,
     }
-    if tasks == ["pose"]:
+    if task == "pose":
         from .pose.export import export_pose
 
         report = export_pose(ckpt, output, dynamic_size=dynamic_size, **common)
@@ -260,6 +330,6 @@ def export(
 
         report = export_video(ckpt, output, **common)
     if json_:
-        print(json.dumps({"task": tasks[0], **asdict(report), "path": str(report.path)}))
+        print(json.dumps({"task": task, **asdict(report), "path": str(report.path)}))
     else:
         print("\n".join([*report_lines(report), f"{output / 'model.json'}: what it needs"]))

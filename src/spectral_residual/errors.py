@@ -29,7 +29,7 @@ def unknown_name(kind: str, got: str, known: Iterable[str]) -> ValueError:
         hint = "did you mean " + " or ".join(repr(name) for name in near) + "?"
     else:
         shown = ", ".join(names[:40]) + (", ..." if len(names) > 40 else "")
-        hint = f"known: {shown}"
+        hint = f"known: {shown or 'none'}"
     return ValueError(f"unknown {kind} {got!r}; {hint}")
 
 

@@ -14,13 +14,16 @@ PAGES = [
     *sorted(ROOT.glob("docs/**/*.md")),
     ROOT / "src/spectral_residual/configs/README.md",
 ]
-_PROGRAMS = r"(?:srl|make|pip|pipx|python|pytest|(?:\.venv/bin/)?python)"
+_PROGRAMS = r"(?:srl|hf|make|pip|pipx|pytest|(?:\.venv/bin/)?python)"
 _COMMAND = re.compile(rf"^(?:\w+=\S+ )*(?:time )?{_PROGRAMS}(?: |$)")
-_KINDS = {"python": "python", "sh": "shell", "yaml": "yaml", "output": "output", "text": "text"}
+_KINDS = {
+    "python": "python", "sh": "shell", "yaml": "yaml", "json": "json", "output": "output",
+    "text": "text",
+}  # fmt: skip
 
 
 class Block(NamedTuple):
-    """Part of a page: its kind is python, shell, yaml, output, text or, within a line, span."""
+    """Part of a page: its kind is one of `_KINDS` or, within a line, span."""
 
     page: Path
     line: int

@@ -10,6 +10,8 @@ import json
 import shutil
 from pathlib import Path
 
+import cv2
+import torch
 import yaml
 from documents import ROOT
 
@@ -29,6 +31,7 @@ _ONE_STEP = [
     *("--data.loading.workers", "0", "--data.loading.batch_size", "2"),
     *("--trainer.enable_progress_bar", "false", "--trainer.enable_model_summary", "false"),
 ]
+_PUBLISHED = ("pose_resnet_50_256x192.pth.tar", "pose_hrnet_w32_256x192.pth")
 _CONFIGS = ROOT / "src/spectral_residual/configs"
 
 
@@ -48,6 +51,13 @@ def make_stand_ins(root: Path) -> None:
     _run("video", "validate", *validate, "--trainer.default_root_dir", root / "runs/scores")
     (scores,) = (root / "runs/scores").rglob("scores_val.npz")
     shutil.copy(scores, root / "scores.npz")
+    shutil.copy(scores.parent / "metrics_val.json", root / "video.json")
+    validate = ["--config", root / "pose.yaml", "--ckpt_path", root / "pose.ckpt", *_ONE_STEP[4:]]
+    _run("pose", "validate", *validate, "--trainer.default_root_dir", root / "runs/metrics")
+    (metrics,) = (root / "runs/metrics").rglob("metrics_val.json")
+    shutil.copy(metrics, root / "pose.json")
+    _write_photographs(root)
+    _write_published(root)
 
 
 def furnish(folder: Path, root: Path) -> None:
@@ -67,6 +77,12 @@ def furnish(folder: Path, root: Path) -> None:
         "runs/video/lightning_logs/version_0/scores_test.npz": root / "scores.npz",
         "scores_test.npz": root / "scores.npz",
         "network.ckpt": root / "short.ckpt",
+        **{f"runs/{task}/.../best.ckpt": root / f"{task}.ckpt" for task in ("pose", "video")},
+        **{
+            f"runs/{task}/.../metrics_val.json": root / f"{task}.json" for task in ("pose", "video")
+        },
+        **{name: root / name for name in ("photo.jpg", "more", *_PUBLISHED)},
+        "IMAGE": root / "photo.jpg",
         "benchmarks": ROOT / "benchmarks",
         "examples": ROOT / "examples",
     }
@@ -103,6 +119,22 @@ def _write_config(root: Path, task: str, name: str, data: str) -> None:
     content = yaml.safe_load((_CONFIGS / name).read_text())
     content["data"] |= {"root": str(root / data), "test": content["data"]["val"]}
     (root / f"{task}.yaml").write_text(yaml.safe_dump(content))
+
+
+def _write_photographs(root: Path) -> None:
+    """photo.jpg, of 640x480, and a folder of it."""
+    image = cv2.imread(str(next((root / "people/val2017").iterdir())))
+    (root / "more").mkdir()
+    for path in (root / "photo.jpg", root / "more/photo.jpg"):
+        cv2.imwrite(str(path), cv2.resize(image, (640, 480)))
+
+
+def _write_published(root: Path) -> None:
+    """Random weights by the names of the authors of SimpleBaseline and HRNet."""
+    from test_published import HRNet, Microsoft
+
+    for name, network in zip(_PUBLISHED, (Microsoft("resnet18", 8), HRNet()), strict=True):
+        torch.save(network.state_dict(), root / name)
 
 
 def _write_lspet(people: Path, root: Path) -> None:

@@ -10,6 +10,9 @@ if TYPE_CHECKING:
     from .data_module import KeypointDataModule as KeypointDataModule
     from .network import PoseNetwork as PoseNetwork
     from .network import load_pose_network as load_pose_network
+    from .pretrained import PoseModel as PoseModel
+    from .pretrained import from_pretrained as from_pretrained
+    from .published import load_published as load_published
     from .task import PoseEvaluation as PoseEvaluation
     from .task import PoseTask as PoseTask
 
@@ -17,6 +20,9 @@ _MODULE_OF = {
     "KeypointDataModule": "data_module",
     "PoseNetwork": "network",
     "load_pose_network": "network",
+    "PoseModel": "pretrained",
+    "from_pretrained": "pretrained",
+    "load_published": "published",
     "PoseEvaluation": "task",
     "PoseTask": "task",
 }

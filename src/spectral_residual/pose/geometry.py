@@ -125,6 +125,25 @@ def box_to_center_size(
     return np.array([x + w / 2, y + h / 2]), fit_aspect((w, h), aspect) * _PADDING
 
 
+def check_boxes(boxes: ArrayLike) -> NDArray[np.float64]:
+    """Boxes (M, 4) as float64, M may be 0: left, top, width, height in pixels.
+
+    Raises
+    ------
+    ValueError
+        If the shape is wrong, a number is not finite, or a box has no extent.
+    """
+    corners = np.asarray(boxes, dtype=np.float64)
+    corners = corners.reshape(0, 4) if corners.size == 0 else corners
+    if corners.ndim != 2 or corners.shape[1] != 4 or not np.isfinite(corners).all():
+        raise ValueError(f"boxes: got shape {corners.shape}, expected finite numbers (M, 4)")
+    wrong = (corners[:, 2:] < 0).any(axis=1) | (corners[:, 2:].sum(axis=1) == 0)
+    if wrong.any():
+        shown = {int(i): corners[i].tolist() for i in np.flatnonzero(wrong)[:5]}
+        raise ValueError(f"boxes: expected widths and heights not both zero, got {shown}")
+    return corners
+
+
 def crop_matrix(
     center: ArrayLike, size: ArrayLike, rotation_deg: float, output_hw: tuple[int, int]
 ) -> NDArray[np.float64]:

@@ -8,7 +8,7 @@ are (x, y), pixel centres are integers.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -244,3 +244,21 @@ def flip_heatmaps(heatmaps: Tensor, flip_permutation: Sequence[int]) -> Tensor:
         )
     flipped = heatmaps[:, list(flip_permutation)].flip(-1)
     return torch.cat([flipped[..., :1], flipped[..., :-1]], dim=-1)
+
+
+def flip_test(
+    heatmaps_of: Callable[[Tensor], Tensor], crops: Tensor, flip_permutation: Sequence[int]
+) -> Tensor:
+    """Mean of the heatmaps of crops (N, H, W, 3) and of those of their mirror images, float32.
+
+    Parameters
+    ----------
+    heatmaps_of : callable
+        Maps crops to heatmaps (N, K, H / 4, W / 4).
+    crops : tensor of shape (N, H, W, 3)
+        Crops.
+    flip_permutation : sequence of int
+        K indices, `Skeleton.flip_permutation`.
+    """
+    mirrored = flip_heatmaps(heatmaps_of(crops.flip(2)).float(), flip_permutation)
+    return (heatmaps_of(crops).float() + mirrored) / 2

@@ -225,7 +225,7 @@ def load_pose_network(path: str | Path) -> tuple[SimpleBaseline, Skeleton, tuple
     Parameters
     ----------
     path : path
-        Checkpoint written by training (``srl pose fit``).
+        Checkpoint written by training (``srl pose fit``), folder or name; see `locate`.
 
     Returns
     -------
@@ -244,13 +244,13 @@ def load_pose_network(path: str | Path) -> tuple[SimpleBaseline, Skeleton, tuple
         If it is not a checkpoint of a pose model, or its weights are not of the network that it
         describes.
     """
-    model, stored = load_network(path, "pose", _described)
+    model, stored = load_network(path, "pose", described_network)
     height, width = stored["input_size"]
     return model, Skeleton.from_dict(stored["skeleton"]), (height, width)
 
 
-def _described(stored: Mapping[str, Any]) -> SimpleBaseline:
-    """Network of a checkpoint's description."""
+def described_network(stored: Mapping[str, Any]) -> SimpleBaseline:
+    """Network of a checkpoint's description, with any weights."""
     height, width = stored["input_size"]
     joints = Skeleton.from_dict(stored["skeleton"]).num_joints
     return PoseNetwork(**stored["network"]).build(joints, (height, width))

@@ -50,7 +50,7 @@ def without_config(arguments: Sequence[str]) -> list[str]:
     return [subcommand, *added, *options]
 
 
-def _checkpoint(options: Sequence[str]) -> Path | None:
+def _checkpoint(options: Sequence[str]) -> str | Path | None:
     """The checkpoint that the options name, if it is there."""
     wanted = _value(options, "--ckpt_path")
     if wanted is None:
@@ -58,7 +58,7 @@ def _checkpoint(options: Sequence[str]) -> Path | None:
     if wanted in ("last", "best"):
         folder = _value(options, "--trainer.default_root_dir") or "runs/pose"
         return find_checkpoint(wanted, Path(folder))
-    return Path(wanted)
+    return wanted
 
 
 def _value(options: Sequence[str], name: str) -> str | None:

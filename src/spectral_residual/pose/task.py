@@ -20,11 +20,11 @@ from .checks import printable
 from .coco import coco_results, evaluate_keypoints, metrics_table, write_results
 from .data_module import KeypointDataModule
 from .dataset import normalise, report_broken
-from .drawing import write_overlays
-from .heatmap import HeatmapCodec, default_sigma, flip_heatmaps
+from .heatmap import HeatmapCodec, default_sigma, flip_test
 from .network import HEATMAP_STRIDE, PoseNetwork, check_network
 from .oks import rescored_poses
 from .pck import pck
+from .poses import decoded_poses, write_poses
 from .skeleton import COCO, Skeleton
 
 
@@ -125,11 +125,9 @@ class PoseTask(Task):
 
     def predict_heatmaps(self, images: Tensor) -> Tensor:
         """Heatmaps of uint8 RGB crops (N, H, W, 3), in float32, with the flip test if it is on."""
-        heatmaps = self(images).float()
         if not self.evaluation.flip_test:
-            return heatmaps
-        mirrored = self(images.flip(2)).float()
-        return (heatmaps + flip_heatmaps(mirrored, self.skeleton.flip_permutation)) / 2
+            return self(images).float()
+        return flip_test(self, images, self.skeleton.flip_permutation)
 
     def setup(self, stage: str) -> None:
         """Check that the flip test knows which joints swap, and the metrics the sigmas."""
@@ -145,16 +143,7 @@ class PoseTask(Task):
 
     def predict(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Joints (N, K, 2) of persons in image pixels, with what their rescoring needs."""
-        coords, scores = self.codec.decode(self.predict_heatmaps(batch["image"]))
-        return {
-            "index": batch["index"],
-            "image_id": batch["image_id"],
-            "keypoints": self.codec.to_image(coords, batch["center"], batch["size"]),
-            "joint_scores": scores,
-            "box_score": batch["score"],
-            "area": batch["size"].prod(dim=1),
-            "broken": batch["broken"],
-        }
+        return decoded_poses(self.codec, self.predict_heatmaps(batch["image"]), batch)
 
     def evaluate(self, split: str, found: Predictions, folder: Path | None) -> dict[str, float]:
         """COCO's metrics, and PCK where the boxes are the annotated ones."""
@@ -179,19 +168,16 @@ class PoseTask(Task):
     def write_predictions(self, found: Predictions, folder: Path) -> None:
         """Write results and pictures, and name unreadable images."""
         data = self._data()
-        dataset, results, overlays = (
-            data.datasets["predict"], folder / "results.json", folder / "overlays"
-        )  # fmt: skip
+        dataset = data.datasets["predict"]
         report_broken(dataset, found["broken"])
         poses = self._rescore(found)
         entries = coco_results(poses, data.category_id)
         for entry in entries if data.predicted_files else ():
             entry["file_name"] = data.predicted_files[entry["image_id"]]
-        write_results(results, entries)
-        threshold = self.evaluation.joint_threshold
-        count = write_overlays(overlays, poses, dataset, self.skeleton, threshold)
-        print(f"{len(poses['index'])} poses in {printable(results)}")
-        print(f"{count} pictures in {printable(overlays)}")
+        written = write_poses(
+            folder, poses, entries, dataset, self.skeleton, self.evaluation.joint_threshold
+        )
+        print(written)
 
     def describe(self) -> dict[str, Any]:
         """Network, skeleton and the size of the crops that the network was built for."""

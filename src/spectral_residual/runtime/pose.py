@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ..pose.geometry import crop_matrix, fit_aspect, warp
+from ..pose.geometry import check_boxes, crop_matrix, fit_aspect, warp
 from .model import ExportedModel, Floats
 
 _FIELDS = {
@@ -125,14 +125,7 @@ class PosePredictor:
             )
         if boxes is None:
             boxes = [[0, 0, pixels.shape[1] - 1, pixels.shape[0] - 1]]
-        corners = np.asarray(boxes, dtype=np.float64)
-        corners = corners.reshape(0, 4) if corners.size == 0 else corners
-        if corners.ndim != 2 or corners.shape[1] != 4 or not np.isfinite(corners).all():
-            raise ValueError(f"boxes: got shape {corners.shape}, expected finite numbers (M, 4)")
-        wrong = (corners[:, 2:] < 0).any(axis=1) | (corners[:, 2:].sum(axis=1) == 0)
-        if wrong.any():
-            shown = {int(i): corners[i].tolist() for i in np.flatnonzero(wrong)[:5]}
-            raise ValueError(f"boxes: expected widths and heights not both zero, got {shown}")
+        corners = check_boxes(boxes)
         pixels = np.ascontiguousarray(pixels)
         parts = [self._predict(pixels, some) for some in _split(corners)]
         keypoints = np.concatenate([points for points, _ in parts])

@@ -12,9 +12,12 @@ from torch import Tensor, nn
 
 from ..blocks import check_imported
 from ..errors import listed, printable
+from .folder import read_folder
+from .hub import locate
 
 _SHOWN_DIFFERENCES = 10
 _NETWORK_PREFIX = "network."
+_LIGHTNING_FORMAT = "2.6.0"
 _LONGEST_SIDE = 8192
 _MOST_JOINTS = 1000
 _MOST_FRAMES = _LARGEST_OPTION = 4096
@@ -28,7 +31,12 @@ def checkpoint_key(name: str) -> str:
 
 
 def read_file(path: str | Path) -> dict[str, Any]:
-    """Read a checkpoint: tensors and plain values, never code.
+    """Read a checkpoint, or a trained network's folder as one: never code.
+
+    Parameters
+    ----------
+    path : path
+        File, folder or name; see `locate`.
 
     Raises
     ------
@@ -41,15 +49,8 @@ def read_file(path: str | Path) -> dict[str, Any]:
     named = printable(path)
     if "://" in str(path):
         raise ValueError(f"checkpoint {named}: an address; download the file and give its path")
-    path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"no checkpoint {named}")
-    try:
-        _check_archive(path)
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:
-        reason = printable(str(error).strip().split("\n")[0] or type(error).__name__)
-        raise ValueError(f"{named}: not a readable checkpoint: {reason}") from error
+    path = locate(path)
+    checkpoint = _folder_as_checkpoint(path) if path.is_dir() else _load(path, named)
     weights = checkpoint.get("state_dict") if isinstance(checkpoint, dict) else None
     if not isinstance(weights, dict):
         raise ValueError(f"{named}: not a checkpoint: it has no state_dict")
@@ -62,6 +63,29 @@ def read_file(path: str | Path) -> dict[str, Any]:
                     f"{named}: the weights {printable(name)} are not finite: its training diverged"
                 )
     return checkpoint
+
+
+def _load(path: Path, named: str) -> Any:
+    if not path.is_file():
+        raise FileNotFoundError(f"no checkpoint {named}")
+    try:
+        _check_archive(path)
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        reason = printable(str(error).strip().split("\n")[0] or type(error).__name__)
+        raise ValueError(f"{named}: not a readable checkpoint: {reason}") from error
+
+
+def _folder_as_checkpoint(folder: Path) -> dict[str, Any]:
+    """What Lightning reads to evaluate and predict; it cannot go on training from it."""
+    task, stored, weights = read_folder(folder)
+    return {
+        "epoch": 0,
+        "global_step": 0,
+        "pytorch-lightning_version": _LIGHTNING_FORMAT,
+        "state_dict": {_NETWORK_PREFIX + name: value for name, value in weights.items()},
+        checkpoint_key(task): stored,
+    }
 
 
 def _check_archive(path: Path) -> None:
@@ -170,11 +194,26 @@ def _is_skeleton(value: Any) -> bool:
     )
 
 
+def _is_about(value: Any) -> bool:
+    texts, tables = ("data", "protocol", "licence"), ("metrics", "training")
+    if not isinstance(value, Mapping) or not value.keys() <= {*texts, *tables}:
+        return False
+    metrics, training = (value.get(name, {}) for name in tables)
+    rows = [metrics, training, *(metrics.values() if isinstance(metrics, Mapping) else [])]
+    return (
+        all(isinstance(value.get(name), str | None) for name in texts)
+        and all(isinstance(row, Mapping) and all(isinstance(k, str) for k in row) for row in rows)
+        and all(isinstance(text, str) for text in training.values())
+        and all(isinstance(n, int | float) for row in metrics.values() for n in row.values())
+    )
+
+
 _ENTRIES: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "network": (f"options of a network, numbers of a block up to {_LARGEST_OPTION}", _is_network),
     "input_size": (f"a height and a width up to {_LONGEST_SIDE}", _is_size),
     "frames": (f"a number up to {_MOST_FRAMES}", lambda value: is_number(value, _MOST_FRAMES)),
     "classes": ("a list of different names", _are_names),
+    "about": ("texts and numbers for a model card", _is_about),
     "skeleton": (f"lists of up to {_MOST_JOINTS} joints and limbs", _is_skeleton),
 }
 
@@ -201,7 +240,7 @@ def read_checkpoint(path: str | Path, name: str) -> tuple[Mapping[str, Any], dic
     Parameters
     ----------
     path : path
-        Checkpoint written by training.
+        Checkpoint written by training, folder or name; see `locate`.
     name : str
         Name of the task.
 
@@ -219,7 +258,8 @@ def read_checkpoint(path: str | Path, name: str) -> tuple[Mapping[str, Any], dic
     ValueError
         If it is not a checkpoint with such a description.
     """
-    checkpoint = read_file(path)
+    located = locate(path)
+    checkpoint = read_file(located)
     stored = description(checkpoint, name, Path(path))
     weights = {
         name.removeprefix(_NETWORK_PREFIX): value
@@ -227,7 +267,7 @@ def read_checkpoint(path: str | Path, name: str) -> tuple[Mapping[str, Any], dic
         if str(name).startswith(_NETWORK_PREFIX) and isinstance(value, Tensor)
     }
     size = sum(value.numel() * value.element_size() for value in weights.values())
-    if size > Path(path).stat().st_size:
+    if located.is_file() and size > located.stat().st_size:
         raise ValueError(f"{printable(path)}: its weights claim {size} bytes, more than the file")
     return stored, weights
 

@@ -8,7 +8,7 @@ import re
 import signal
 import traceback
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -26,6 +26,7 @@ from ..configs import with_configurations
 from .callbacks import LastCheckpoint, find_checkpoint
 from .checkpoint import read_file
 from .data_module import DataModule
+from .hub import locate
 from .speed import measure_speed
 from .task import Task
 
@@ -42,6 +43,8 @@ _HARMLESS_WARNINGS = (
     ".*does not have many workers",
     r".*module\(s\) in eval mode at the start",
 )
+
+_WITHOUT_VALUE = ("-h", "--help", "--print_config", "--json")
 
 
 def prepare() -> None:
@@ -121,6 +124,13 @@ class TaskCLI(LightningCLI):
             return
         if wanted not in ("last", "best"):
             read_file(wanted)
+            located = locate(wanted)
+            if subcommand == "fit" and located.is_dir():
+                raise ValueError(
+                    f"--ckpt_path {wanted}: a published network; training cannot go on from it, "
+                    "as it has no state of the optimiser"
+                )
+            config.ckpt_path = str(located)
             return
         folder = Path(config.trainer.default_root_dir)
         found = find_checkpoint(wanted, folder)
@@ -154,6 +164,8 @@ class TaskCLI(LightningCLI):
     def build(cls, arguments: list[str], run: bool = True) -> TaskCLI:
         """Parse arguments, build trainer, model and data, and run the subcommand if asked to.
 
+        ``--ckpt`` stands for ``--ckpt_path``.
+
         Parameters
         ----------
         arguments : list of str
@@ -176,7 +188,7 @@ class TaskCLI(LightningCLI):
                 },
                 save_config_kwargs={"overwrite": True},
                 seed_everything_default=0,
-                args=with_configurations(arguments, name),
+                args=with_configurations(full_names(arguments), name),
                 run=run,
                 parser_kwargs=parser_options,
             )
@@ -250,3 +262,29 @@ def _block_help() -> str:
     for (video, options), names in sharing.items():
         lines.append(f"  {', '.join(names)}{' for videos' if video else ''}: {options}")
     return "\n".join(lines)
+
+
+def split_files(arguments: list[str]) -> tuple[list[str], list[str]]:
+    """Part options, each with its value, from the file names between and after them."""
+    options: list[str] = []
+    files: list[str] = []
+    rest = iter(arguments)
+    for argument in rest:
+        if argument == "--":
+            files += rest
+        elif argument.startswith("-"):
+            options.append(argument)
+            if "=" not in argument and argument not in _WITHOUT_VALUE:
+                options += [value for value in [next(rest, None)] if value is not None]
+        else:
+            files.append(argument)
+    return options, files
+
+
+def full_names(arguments: Sequence[str]) -> list[str]:
+    """Arguments with ``--ckpt_path`` in place of ``--ckpt``."""
+    parts = [argument.partition("=") for argument in arguments]
+    return [
+        "--ckpt_path" + equals + value if name == "--ckpt" else name + equals + value
+        for name, equals, value in parts
+    ]

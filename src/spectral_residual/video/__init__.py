@@ -10,6 +10,8 @@ if TYPE_CHECKING:
     from .data_module import VideoDataModule as VideoDataModule
     from .network import VideoNetwork as VideoNetwork
     from .network import load_video_network as load_video_network
+    from .pretrained import VideoModel as VideoModel
+    from .pretrained import from_pretrained as from_pretrained
     from .task import VideoEvaluation as VideoEvaluation
     from .task import VideoTask as VideoTask
 
@@ -17,6 +19,8 @@ _MODULE_OF = {
     "VideoDataModule": "data_module",
     "VideoNetwork": "network",
     "load_video_network": "network",
+    "VideoModel": "pretrained",
+    "from_pretrained": "pretrained",
     "VideoEvaluation": "task",
     "VideoTask": "task",
 }

@@ -7,13 +7,11 @@ from pathlib import Path
 from typing import ClassVar
 
 from ..commands import run_function
-from ..training.cli import TaskCLI, prepare
+from ..training.cli import TaskCLI, prepare, split_files
 from .data_module import VideoDataModule
 from .predict import predict_files
 from .results import print_evaluation, read_scores
 from .task import VideoTask
-
-_OPTIONS_WITHOUT_VALUE = ("-h", "--help", "--print_config")
 
 
 class VideoCLI(TaskCLI):
@@ -24,11 +22,6 @@ class VideoCLI(TaskCLI):
     monitor = "val/top1"
     links: ClassVar = {"clip.frames": "clip_frames", "input_size": "input_size"}
     made: ClassVar = {"class_names": "class_names"}
-
-    @classmethod
-    def build(cls, arguments: list[str], run: bool = True) -> TaskCLI:
-        """As for all tasks; ``--ckpt`` stands for ``--ckpt_path``."""
-        return super().build([_full_name(argument) for argument in arguments], run)
 
 
 video_cli = VideoCLI.build
@@ -50,7 +43,9 @@ def predict(arguments: list[str]) -> int:
         video_cli(["predict", *options, *more])
         return 0
     options = [option.replace("--ckpt_path", "--ckpt", 1) for option in options]
-    return run_function(_predict, [*options, "--", *files], "srl video predict")
+    return run_function(
+        _predict, [*options, *(["--"] if files else []), *files], "srl video predict"
+    )
 
 
 def _predict(files: list[str], *, ckpt: str, output: str = "runs/video/predictions") -> None:
@@ -65,7 +60,8 @@ def _predict(files: list[str], *, ckpt: str, output: str = "runs/video/predictio
     files : list of str
         Video files.
     ckpt : str
-        Checkpoint of a video model.
+        Checkpoint of 'srl video fit', folder of 'srl publish', name of a network of this package,
+        or owner/name[@revision] on the hub.
     output : str
         Folder to write to.
     """
@@ -96,25 +92,3 @@ def score(
     if clips is not None:
         scores = scores.first_clips(clips)
     print_evaluation(scores, scores.metrics([(first, second) for first, second in pair]))
-
-
-def split_files(arguments: list[str]) -> tuple[list[str], list[str]]:
-    """Part options, each with its value, from the file names between and after them."""
-    options: list[str] = []
-    files: list[str] = []
-    rest = iter(arguments)
-    for argument in rest:
-        if argument == "--":
-            files += rest
-        elif argument.startswith("-"):
-            options.append(argument)
-            if "=" not in argument and argument not in _OPTIONS_WITHOUT_VALUE:
-                options += [value for value in [next(rest, None)] if value is not None]
-        else:
-            files.append(argument)
-    return options, files
-
-
-def _full_name(argument: str) -> str:
-    name, equals, value = argument.partition("=")
-    return "--ckpt_path" + equals + value if name == "--ckpt" else argument

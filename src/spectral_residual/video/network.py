@@ -234,8 +234,9 @@ def view_probabilities(
     ValueError
         If the frames are smaller than `input_size`.
     """
+    dtype = model.fc.weight.dtype
     parts = [
-        mean_probabilities(_position_logits(model, normalise_video(clips), input_size))
+        mean_probabilities(_position_logits(model, normalise_video(clips).to(dtype), input_size))
         for clips in views.flatten(0, 1).split(clips_per_forward)
     ]
     return torch.cat(parts).unflatten(0, views.shape[:2])
@@ -291,7 +292,7 @@ def load_video_network(path: str | Path) -> tuple[C2D, dict[str, Any]]:
     Parameters
     ----------
     path : path
-        Checkpoint written by training (``srl video fit``).
+        Checkpoint written by training (``srl video fit``), folder or name; see `locate`.
 
     Returns
     -------
@@ -310,12 +311,12 @@ def load_video_network(path: str | Path) -> tuple[C2D, dict[str, Any]]:
         If it is not a checkpoint of a video model, or its weights are not of the network that it
         describes.
     """
-    model, stored = load_network(path, "video", _described)
+    model, stored = load_network(path, "video", described_network)
     return model, dict(stored)
 
 
-def _described(stored: Mapping[str, Any]) -> C2D:
-    """Network of a checkpoint's description."""
+def described_network(stored: Mapping[str, Any]) -> C2D:
+    """Network of a checkpoint's description, with any weights."""
     height, width = stored["input_size"]
     network = VideoNetwork(**stored["network"])
     return network.build(len(stored["classes"]), stored["frames"], (height, width))

@@ -19,7 +19,7 @@ from ..errors import printable
 from ..report.figures import COLOURS, contact_sheet, render
 from ..report.files import write_file
 from ..training.checkpoint import is_number
-from .dataset import ClipDataset
+from .dataset import ClipDataset, OnBroken
 from .network import load_video_network, view_probabilities
 from .reader import Frames, VideoError, VideoReader
 from .results import VideoScores, folder_labels, report_missing
@@ -52,7 +52,7 @@ def predict_files(
     Parameters
     ----------
     checkpoint : path
-        Written by ``srl video fit``.
+        Written by ``srl video fit``, or folder or name; see `locate`.
     files : sequence of path
         Videos. Unreadable ones are named in the log and left out. The class of a video whose
         folder is named as a class is taken to be known.
@@ -76,7 +76,7 @@ def predict_files(
     if absent:
         raise FileNotFoundError(f"no video file {', '.join(absent)}")
     network, stored = load_video_network(checkpoint)
-    dataset = _dataset(checkpoint, paths, stored)
+    dataset = stored_views(checkpoint, paths, stored)
     _prepare_folder(Path(output))
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     network.to(device)
@@ -162,10 +162,30 @@ def _write_picture(
     return write_file(folder / f"{number:04d}_{stem}.png", drawn).name
 
 
-def _dataset(
-    checkpoint: str | Path, paths: Sequence[Path], stored: Mapping[str, Any]
+def stored_views(
+    source: str | Path,
+    paths: Sequence[Path],
+    stored: Mapping[str, Any],
+    on_broken: OnBroken = "report",
 ) -> ClipDataset:
-    """Views of videos as the training run of a checkpoint evaluates them."""
+    """Views of videos as the training run of a network evaluates them.
+
+    Parameters
+    ----------
+    source : str or path
+        Where the description comes from, for the message.
+    paths : sequence of Path
+        Videos.
+    stored : mapping
+        Description of a network; see `load_video_network`.
+    on_broken : {"raise", "report"}
+        See `ClipDataset`.
+
+    Raises
+    ------
+    ValueError
+        If the description does not say how clips are sampled, or nothing that can be done.
+    """
     height, width = stored["input_size"]
     try:
         sampling = stored["sampling"]
@@ -188,12 +208,12 @@ def _dataset(
             (height, width),
             short_side=sampling["short_side"],
             views=views,
-            on_broken="report",
+            on_broken=on_broken,
         )
     except (KeyError, TypeError, ValueError) as error:
         kind = "" if isinstance(error, ValueError) else f"{type(error).__name__}: "
         raise ValueError(
-            f"{printable(checkpoint)}: its sampling cannot be used: {kind}{printable(error)}"
+            f"{printable(source)}: its sampling cannot be used: {kind}{printable(error)}"
         ) from error
 
 
