@@ -63,6 +63,8 @@ EXCHANGED = [
     (r"(srl data people) FOLDER", r"\1 new"),
     (r"(srl data videos) data/actions", r"\1 made"),
     (r"OWNER/", ""),
+    (r"(srl publish .*--output) FOLDER", r"\1 published"),
+    (r"(srl pose convert) FILE --output FOLDER", r"\1 pose_hrnet_w32_256x192.pth --output converted"),
     (r"(srl data where) NAME", r"\1 coco"),
     (r"(srl data split) FILE", r"\1 all.json"),
     (r"(srl bench show) FILE", r"\1 results/bench_lspet_short_cpu.json"),
@@ -80,7 +82,7 @@ def requirements_exist(words: Sequence[str]) -> bool:
     known = {".", *re.findall(r'^    "([\w-]+)', project, re.MULTILINE)}
     known |= {f".[{extra}]" for extra in re.findall(r"^(\w+) = \[$", project, re.MULTILINE)}
     for word in words[2:]:
-        names = re.fullmatch(r"\.\[([\w,]+)\]", word)
+        names = re.fullmatch(r"(?:\.|spectral_residual)\[([\w,]+)\]", word)
         wanted = [f".[{extra}]" for extra in names[1].split(",")] if names else [word]
         if not word.startswith("--") and not known.issuperset(wanted):
             return False

@@ -40,7 +40,7 @@ def stand_ins(tmp_path_factory):
 class NoHub:
     """A hub that takes everything."""
 
-    def __init__(self, token=None): ...
+    def __init__(self, **options): ...
 
     def create_repo(self, repo_id, **options):
         return SimpleNamespace(repo_id=repo_id)
