@@ -33,7 +33,8 @@ data:
   loading: {batch_size: 8, workers: 0}
 model:
   optimizer: {class_path: torch.optim.AdamW, init_args: {lr: 0.001}}
-trainer: {max_epochs: 4, accelerator: cpu, enable_progress_bar: false, enable_model_summary: false}
+trainer:
+  {max_epochs: 3, check_val_every_n_epoch: 3, accelerator: cpu, enable_progress_bar: false}
 """
 
 
@@ -62,7 +63,7 @@ def write_video(path: Path, frames: NDArray[np.uint8]) -> None:
 def write_data(folder: Path) -> None:
     """Write ``train/CLASS/*.mp4`` and ``val/CLASS/*.mp4``."""
     rng = np.random.default_rng(0)
-    for split, count in (("train", 48), ("val", 24)):
+    for split, count in (("train", 48), ("val", 16)):
         for direction, name in enumerate(("leftwards", "rightwards")):
             for number in range(count):
                 write_video(folder / split / name / f"{number}.mp4", draw(direction, rng))

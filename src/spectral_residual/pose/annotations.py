@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .checks import Faults, number_field, printable, read_json, short, typed_field
+from ..errors import printable
+from .checks import Faults, number_field, read_json, short, typed_field
 from .geometry import clip_box
 from .person import person_fields
 

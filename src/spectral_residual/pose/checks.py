@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from ..errors import printable
+
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -30,13 +32,6 @@ _LARGEST_NUMBER = 1e15
 _MOST_FAULTS = 20
 
 Value = TypeVar("Value")
-
-
-def printable(text: object) -> str:
-    """Text of a message, with control and other invisible characters as escape sequences."""
-    return "".join(
-        c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in str(text)
-    )
 
 
 def check_shape(name: str, array: NDArray[Any] | Tensor, *axes: int | str) -> None:

@@ -17,9 +17,10 @@ from typing import Any
 import numpy as np
 from faster_coco_eval import COCO, COCOeval_faster
 
+from ..errors import printable
 from ..report.files import write_file
 from ..report.table import format_table
-from .checks import check_shape, number_field, printable, short, typed_field
+from .checks import check_shape, number_field, short, typed_field
 from .oks import Poses, check_sigmas
 from .person import person_fields
 

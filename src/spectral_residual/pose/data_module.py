@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..errors import printable
 from ..training.data_module import DataModule, Loading
 from .annotations import (
     Instance,
@@ -16,7 +17,7 @@ from .annotations import (
     read_annotations,
 )
 from .augment import AugmentConfig, PoseAugment
-from .checks import printable, short
+from .checks import short
 from .dataset import KeypointDataset, OnBroken, image_instances, list_images
 from .layouts import AUTO, find_splits
 from .skeleton import Skeleton

@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from ..errors import printable
 from .annotations import Instance
 from .augment import PoseAugment, View
-from .checks import printable
 from .geometry import apply_affine, box_to_center_size, crop_matrix, mirror_first, warp
 from .images import ImageError, image_size, read_image
 

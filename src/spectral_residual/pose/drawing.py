@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .checks import printable
+from ..errors import printable
 from .dataset import KeypointDataset
 from .images import read_image
 from .oks import Poses

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from .checks import printable
+from ..errors import printable
 from .headers import Header, read_header
 
 MOST_PIXELS = 2**28

@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
-from .checks import printable
+from ..errors import printable
 from .coco import write_results
 from .dataset import KeypointDataset
 from .drawing import write_overlays

@@ -11,9 +11,10 @@ from typing import Any
 import torch
 from torch.utils.data import DataLoader
 
+from ..errors import printable
 from ..training.task import gather
 from .annotations import Instance
-from .checks import number_field, printable, read_json, typed_field
+from .checks import number_field, read_json, typed_field
 from .coco import coco_results
 from .dataset import KeypointDataset, image_instances, list_images, report_broken
 from .geometry import check_boxes

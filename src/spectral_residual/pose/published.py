@@ -74,9 +74,7 @@ def load_published(
     """
     content = read_state_dict(path)
     try:
-        size = sum(value.numel() * value.element_size() for value in content.values())
-        if size > Path(path).stat().st_size:
-            raise ValueError(f"its weights claim {size} bytes, more than the file has")
+        _check_claimed(content, Path(path).stat().st_size)
         state = _with_our_names(content)
         skeleton = _checked_skeleton(skeleton, len(state["head.weight"]))
         config = _network_of(state)
@@ -97,6 +95,13 @@ def load_published(
     }
     about = About(training={"Weights": f"converted from {printable(Path(path).name)}"})
     return PoseModel(network.to(memory_format=torch.channels_last).eval(), stored, about)
+
+
+def _check_claimed(state: Mapping[str, Tensor], size: int) -> None:
+    """Raise ValueError if weights stand for more numbers than their file of `size` bytes holds."""
+    claimed = sum(value.numel() * value.element_size() for value in state.values())
+    if claimed > size:
+        raise ValueError(f"its weights claim {claimed} bytes, more than the file has")
 
 
 def _with_our_names(state: Mapping[str, Tensor]) -> dict[str, Tensor]:

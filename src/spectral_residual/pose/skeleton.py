@@ -15,8 +15,8 @@ from dataclasses import asdict, dataclass
 from importlib import resources
 from typing import Any
 
-from ..errors import unknown_name
-from .checks import number_field, printable, short
+from ..errors import printable, unknown_name
+from .checks import number_field, short
 
 _WORD = re.compile(r"[A-Z]+(?=[A-Z][a-z])|[A-Z]?[a-z]+|[A-Z]+")
 _OPPOSITE = {"left": "right", "Left": "Right", "LEFT": "RIGHT", "l": "r", "L": "R"}

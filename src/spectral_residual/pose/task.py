@@ -14,9 +14,9 @@ from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from torch import Tensor
 from torch.optim import Adam
 
+from ..errors import printable
 from ..training.optim import ParameterOptions
 from ..training.task import Predictions, Task
-from .checks import printable
 from .coco import coco_results, evaluate_keypoints, metrics_table, write_results
 from .data_module import KeypointDataModule
 from .dataset import normalise, report_broken

@@ -71,16 +71,19 @@ def plain_errors() -> Iterator[None]:
         raise SystemExit(128 + signal.SIGTERM) from None
     except MisconfigurationException as error:
         raise ValueError(str(error)) from error
-    except (OSError, RuntimeError, ValueError) as error:
+    except (EOFError, OSError, RuntimeError, ValueError) as error:
         text = str(error)
         if re.match(r"Caught \w+ in DataLoader worker", text):
             _, _, end = text.rpartition('\n  File "')
             found = re.search(r"^(?:\w+\.)*\w+: ", end, re.MULTILINE)
             if found:
                 raise type(error)(end[found.end() :].strip()) from error
-        if re.match(r"DataLoader worker \(pid.*(killed|exited)", text):
+        # A process that dies while it hands over a batch breaks the connection.
+        is_broken = isinstance(error, (EOFError, ConnectionError))
+        if is_broken or re.match(r"DataLoader worker \(pid.*(killed|exited)", text):
+            reason = (text.strip() or type(error).__name__).splitlines()[0]
             raise ChildProcessError(
-                f"a loader process died, perhaps as memory ran out ({text.strip().splitlines()[0]})"
+                f"a loader process died, perhaps as memory ran out ({reason})"
             ) from error
         raise
 

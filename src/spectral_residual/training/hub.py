@@ -153,7 +153,7 @@ def _hub(what: str) -> Any:
         import huggingface_hub
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError(
-            f'{what} needs huggingface_hub: pip install "spectral_residual[hub]"', name=error.name
+            f'{what} needs huggingface_hub: pip install "spectral_residual[pose]"', name=error.name
         ) from error
     return huggingface_hub
 
