@@ -64,7 +64,10 @@ EXCHANGED = [
     (r"(srl data videos) data/actions", r"\1 made"),
     (r"OWNER/", ""),
     (r"(srl publish .*--output) FOLDER", r"\1 published"),
-    (r"(srl pose convert) FILE --output FOLDER", r"\1 pose_hrnet_w32_256x192.pth --output converted"),
+    (
+        r"(srl pose convert) FILE --output FOLDER",
+        r"\1 pose_hrnet_w32_256x192.pth --output converted",
+    ),
     (r"(srl data where) NAME", r"\1 coco"),
     (r"(srl data split) FILE", r"\1 all.json"),
     (r"(srl bench show) FILE", r"\1 results/bench_lspet_short_cpu.json"),
