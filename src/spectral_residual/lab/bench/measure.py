@@ -162,11 +162,14 @@ def measure(
 
 
 class Timed(Protocol):
-    """A call, how often a visit repeats it, and the seconds of one call in every round."""
+    """How often a visit repeats a call, and the seconds of one call in every round."""
 
-    call: Callable[[], object]
     repeats: int
     seconds: list[float]
+
+    @property
+    def call(self) -> Callable[[], object]:
+        """What is timed."""
 
 
 def run_rounds(

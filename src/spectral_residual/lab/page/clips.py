@@ -135,7 +135,10 @@ def _small_frames(reader: VideoReader, indices: list[int]) -> list[tuple[int, Pi
     found = []
     for index, frame in reader.frames(indices):
         height, width = frame.shape[:2]
-        size = (min(4 * _FRAME_HEIGHT, max(1, round(width * _FRAME_HEIGHT / height))), _FRAME_HEIGHT)
+        size = (
+            min(4 * _FRAME_HEIGHT, max(1, round(width * _FRAME_HEIGHT / height))),
+            _FRAME_HEIGHT,
+        )
         small = cv2.resize(np.ascontiguousarray(frame), size, interpolation=cv2.INTER_AREA)
         found.append((index, np.asarray(small, np.uint8)))
     return found

@@ -27,7 +27,7 @@ LONGEST_SIDE = 1280
 
 _LEAST_BOX = 8
 _SEED = 7
-_EXAMPLES = (0, 3, 5, 8, 14, 17)
+_EXAMPLES = (8, 20, 24, 3, 32, 14)
 _EXAMPLE_SIZE = (320, 320)
 _BOX_COLOUR = (255, 220, 60)
 
@@ -52,9 +52,7 @@ def examples() -> list[Example]:
     """Generated pictures of people who stand or walk; the same in every run."""
     found = []
     for index in _EXAMPLES:
-        scene = make_sample(
-            "val", index, image_size=_EXAMPLE_SIZE, seed=_SEED, upright=True
-        ).scene
+        scene = make_sample("val", index, image_size=_EXAMPLE_SIZE, seed=_SEED, upright=True).scene
         areas = scene.seen * scene.silhouettes.sum(axis=(1, 2))
         mask = scene.silhouettes[int(areas.argmax())].view(np.uint8)
         x, y, width, height = map(float, cv2.boundingRect(mask))

@@ -99,9 +99,7 @@ def find_pose(model: PoseModel, picture: Picture, box: Box) -> Found:
 
 def skeleton_picture(model: PoseModel, picture: Picture, found: Found) -> Picture:
     """The picture with the skeleton drawn in; left side orange, right side blue."""
-    return draw_poses(
-        picture, found.points[None], found.scores[None], model.skeleton, DRAWN_SCORE
-    )
+    return draw_poses(picture, found.points[None], found.scores[None], model.skeleton, DRAWN_SCORE)
 
 
 def heatmap_picture(found: Found) -> Picture:
