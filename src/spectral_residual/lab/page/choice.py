@@ -151,7 +151,7 @@ def compare_blocks(question: Question) -> Iterator[Stage]:
     Yields
     ------
     Stage
-        After every block, and after every round; the last one has all.
+        After every block, after every round, and at the end.
 
     Raises
     ------
@@ -173,15 +173,20 @@ def compare_blocks(question: Question) -> Iterator[Stage]:
     start = time.perf_counter()
     for candidate in timed:
         _warm_up(candidate, start + question.seconds, len(timed))
-    cpu, threads = torch.device("cpu"), torch.get_num_threads()
-    for count in run_rounds([timed], cpu, _ROUNDS, deadline=start + question.seconds):
+    deadline = start + question.seconds
+    for count in run_rounds([timed], torch.device("cpu"), _ROUNDS, deadline):
         used = min((time.perf_counter() - start) / question.seconds, 1.0)
-        said = (
-            f"{question.network}, {question.height}x{question.width} (H x W), batch "
-            f"{question.batch}, float32, {threads} CPU threads: medians of {count} "
-            f"{'round' if count == 1 else 'interleaved rounds'}"
-        )
-        yield Stage(_rows(candidates), 0.3 + 0.7 * max(used, count / _ROUNDS), said)
+        share = 0.3 + 0.69 * max(used, count / _ROUNDS)
+        yield Stage(_rows(candidates), share, _said(question, count))
+    yield Stage(_rows(candidates), 1.0, _said(question, len(timed[0].seconds)))
+
+
+def _said(question: Question, rounds: int) -> str:
+    _, height, width = question.input_size
+    return (
+        f"{question.network}, {height}x{width} (H x W), batch {question.batch}, float32, CPU, "
+        f"threads: {torch.get_num_threads()}; medians of interleaved rounds: {rounds}"
+    )
 
 
 def _network(name: str) -> nn.Module:

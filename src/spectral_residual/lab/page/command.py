@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import signal
 import socket
 import tempfile
-import warnings
 from pathlib import Path
 
 
@@ -67,6 +67,7 @@ def page(
         networks = load_networks(Sources(pose, pose_base, video))
         built = build_page(networks, Path(folder))
         address = serve(built, host, port)
+        signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that the folder goes
         print(f"Page: {address} (Ctrl+C ends it)", flush=True)
         built.block_thread()
     return 0
@@ -100,4 +101,3 @@ def _keep_to_itself(host: str, folder: Path) -> None:
         NO_PROXY=direct,
         no_proxy=direct,
     )
-    warnings.filterwarnings("ignore", module="gradio")

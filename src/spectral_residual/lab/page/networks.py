@@ -120,13 +120,14 @@ def _shown(source: str, model: Model) -> Shown[Model]:
         f"block {block}" if block else "no block",
         f"{parameters / 1e6:.2f} million parameters",
         f"trained on {model.about.data}" if model.about.data else "its data are not recorded",
-        *(
-            f"{name} {100 * values[name]:.1f} % ({data})"
-            for data, values in model.about.metrics.items()
-            for name in _METRICS[model.task]
-            if name in values
-        ),
     ]
+    measured = [
+        f"{name} {100 * values[name]:.1f} % ({data})"
+        for data, values in model.about.metrics.items()
+        for name in _METRICS[model.task]
+        if name in values
+    ]
+    said += measured or ["its accuracy is not recorded"]
     return Shown(block or "no block", "; ".join(said), model)
 
 

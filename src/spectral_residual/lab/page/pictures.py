@@ -76,16 +76,16 @@ def read_picture(path: str | Path) -> Picture:
     Raises
     ------
     ImageError
-        If it is no image, is damaged, or has more than `MOST_PIXELS`; the message names the file
-        without its folder.
+        If it is no image, is damaged, or is smaller than 8x8 or larger than `MOST_PIXELS`; the
+        message names the file without its folder.
     """
     path = Path(path)
     try:
         height, width = image_size(path)
-        if height * width > MOST_PIXELS:
+        if height * width > MOST_PIXELS or min(height, width) < _LEAST_BOX:
             raise ImageError(
-                f"image {path.name}: got {width}x{height} pixels (W x H), expected at most "
-                f"{MOST_PIXELS / 1e6:.0f} megapixels"
+                f"image {path.name}: got {width}x{height} pixels (W x H), expected at least "
+                f"{_LEAST_BOX}x{_LEAST_BOX} and at most {MOST_PIXELS / 1e6:.0f} megapixels"
             )
         picture = read_image(path, apply_exif=True)[:, :, ::-1]
     except ImageError as error:

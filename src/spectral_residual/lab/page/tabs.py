@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import html
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -31,7 +32,7 @@ from .pictures import (
 )
 from .poses import ENERGY, LEAST, field_at, find_pose, heatmap_picture, joint_rows, skeleton_picture
 
-_SESSION_SECONDS = 3600
+_SESSION_SECONDS, _MESSAGE_SECONDS = 3600, 20
 _MOST_EXAMPLES = 99
 _CPU: dict[str, Any] = {
     "concurrency_id": "cpu",
@@ -69,22 +70,28 @@ class View:
     corner: Point | None = None
 
 
-def told(function: Callable[..., Any]) -> Callable[..., Any]:
-    """The same handler, whose errors that a user can mend are one message on the page."""
+def told(handler: Callable[..., Any]) -> Callable[..., Any]:
+    """The handler, whose errors that a user can mend are a message and leave all as it is."""
 
-    @functools.wraps(function)
-    def run(*args: Any, **options: Any) -> Any:
+    @functools.wraps(handler)
+    def run(*args: Any) -> Any:
         try:
-            return function(*args, **options)
+            return handler(*args)
         except (ValueError, OSError) as error:
-            raise _message(error) from error
+            _tell(error)
+            return gr.skip()
 
     return run
 
 
-def _message(error: Exception) -> gr.Error:
-    text = " ".join(map(printable, str(error).split("\n")))
-    return gr.Error(text, duration=None, print_exception=False, title="Not possible")
+def _tell(error: Exception) -> None:
+    text = _plain(" ".join(str(error).split("\n")))
+    gr.Warning(text, duration=_MESSAGE_SECONDS)
+
+
+def _plain(text: str) -> str:
+    """Text that HTML shows as it is: names in files come from anywhere."""
+    return html.escape(printable(text))
 
 
 class PoseTab:
@@ -106,7 +113,7 @@ class PoseTab:
             with gr.Column():
                 gallery = gr.Gallery(
                     [(example.picture, None) for example in examples],
-                    label="Generated pictures", columns=3, height=240, allow_preview=False,
+                    label="Generated pictures", columns=3, height=290, allow_preview=False,
                     interactive=False, buttons=[], elem_id="examples",
                 )  # fmt: skip
                 upload = gr.UploadButton("Upload a picture", file_types=["image"], elem_id="upload")
@@ -165,7 +172,7 @@ class PoseTab:
         try:
             box = corner_box(view.corner, at)
         except ValueError as error:
-            gr.Warning(str(error))
+            _tell(error)
             box = view.box
         return self._look(View(view.picture, box))
 
@@ -195,7 +202,7 @@ class VideoTab:
     def __init__(self, network: Shown[VideoModel], folder: Path) -> None:
         self.model, self.folder = network.model, folder
         gr.Markdown(_VIDEO)
-        gr.Markdown(printable(network.said))
+        gr.HTML(f"<p>{_plain(network.said)}</p>")
         with gr.Row():
             with gr.Column():
                 action = gr.Dropdown(list(ACTIONS), value=ACTIONS[0], label="Generated action")
@@ -258,8 +265,9 @@ class ChoiceTab:
             stop = gr.Button("Stop")
         status = gr.Markdown(elem_id="measured")
         table = gr.Dataframe(
-            headers=list(HEADER), interactive=False, wrap=True, max_height=900, elem_id="blocks"
-        )
+            headers=list(HEADER), interactive=False, wrap=True, max_height=900, elem_id="blocks",
+            datatype=["str", "number", "number", "number", "number", "str", "str"],
+        )  # fmt: skip
         inputs = [network, after, height, width, batch, seconds]
         event = run.click(self._compared, inputs, [status, table], **_CPU)
         stop.click(None, None, None, cancels=[event])
@@ -273,13 +281,13 @@ class ChoiceTab:
                 done = "" if stage.share >= 1 else f" ({100 * stage.share:.0f} %)"
                 yield [stage.said + done, stage.rows]
         except (ValueError, OSError) as error:
-            raise _message(error) from error
+            _tell(error)
 
 
 def _network_column(number: int, shown: Shown[PoseModel]) -> list[Any]:
     """Components of a pose network: skeleton, heatmaps, field and what is said of that."""
     with gr.Column():
-        gr.Markdown(f"### {printable(shown.title)}\n{printable(shown.said)}")
+        gr.HTML(f"<h3>{_plain(shown.title)}</h3><p>{_plain(shown.said)}</p>")
         return [
             _picture("Skeleton: click on a point", f"skeleton{number}"),
             _picture("Heatmaps: the greatest of all joints", f"heatmap{number}"),
