@@ -61,10 +61,11 @@ def page(
     _check_address(host, port)
     with tempfile.TemporaryDirectory(prefix="srl_page_") as folder:
         _keep_to_itself(host, Path(folder))
-        from .layout import build_page, serve
         from .networks import Sources, load_networks
 
         networks = load_networks(Sources(pose, pose_base, video))
+        from .layout import build_page, serve
+
         built = build_page(networks, Path(folder))
         address = serve(built, host, port)
         signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that the folder goes

@@ -32,7 +32,10 @@ def build_page(networks: Networks, folder: Path) -> gr.Blocks:
         To be served by `serve`.
     """
     with gr.Blocks(
-        title=_TITLE, analytics_enabled=False, delete_cache=(_DELETE_EVERY, _DELETE_AFTER)
+        title=_TITLE,
+        fill_width=True,
+        analytics_enabled=False,
+        delete_cache=(_DELETE_EVERY, _DELETE_AFTER),
     ) as page:
         gr.Markdown(f"# {_TITLE}")
         with gr.Tab("Pose"):

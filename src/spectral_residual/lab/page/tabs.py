@@ -34,6 +34,7 @@ from .poses import ENERGY, LEAST, field_at, find_pose, heatmap_picture, joint_ro
 
 _SESSION_SECONDS, _MESSAGE_SECONDS = 3600, 20
 _MOST_EXAMPLES = 99
+_SAID_HEIGHT, _COLUMN_WIDTH = "10em", 240
 _CPU: dict[str, Any] = {
     "concurrency_id": "cpu",
     "concurrency_limit": 1,
@@ -110,7 +111,7 @@ class PoseTab:
         gr.Markdown(_POSE)
         view = gr.State(None, time_to_live=_SESSION_SECONDS)
         with gr.Row():
-            with gr.Column():
+            with gr.Column(min_width=_COLUMN_WIDTH):
                 gallery = gr.Gallery(
                     [(example.picture, None) for example in examples],
                     label="Generated pictures", columns=3, height=290, allow_preview=False,
@@ -126,7 +127,8 @@ class PoseTab:
         self.outputs = [view, picture, *skeletons, *heatmaps, joints, *fields, *texts]
         gallery.select(told(self._take), None, self.outputs, **_CPU)
         upload.upload(told(self._uploaded), upload, self.outputs, **_CPU)
-        picture.select(told(self._corner), view, self.outputs, **_CPU)
+        # The second corner may come before the first is drawn.
+        picture.select(told(self._corner), view, self.outputs, trigger_mode="multiple", **_CPU)
         whole.click(told(self._whole), view, self.outputs, **_CPU)
         for skeleton in skeletons:
             skeleton.select(told(self._point), view, [*fields, *texts], **_CPU)
@@ -256,10 +258,10 @@ class ChoiceTab:
             after = gr.Textbox(
                 asked.after, label="After the modules", info="names and patterns", elem_id="after"
             )
-            height = gr.Number(asked.height, label="Height", info="pixels", precision=0)
-            width = gr.Number(asked.width, label="Width", info="pixels", precision=0)
-            batch = gr.Number(asked.batch, label="Batch", info="images", precision=0)
-            seconds = gr.Number(asked.seconds, label="Time", info="seconds", elem_id="seconds")
+            height = _number("height", asked.height, "pixels")
+            width = _number("width", asked.width, "pixels")
+            batch = _number("batch", asked.batch, "images")
+            seconds = _number("time", int(asked.seconds), "seconds")
         with gr.Row():
             run = gr.Button("Measure", variant="primary", elem_id="measure")
             stop = gr.Button("Stop")
@@ -286,8 +288,9 @@ class ChoiceTab:
 
 def _network_column(number: int, shown: Shown[PoseModel]) -> list[Any]:
     """Components of a pose network: skeleton, heatmaps, field and what is said of that."""
-    with gr.Column():
-        gr.HTML(f"<h3>{_plain(shown.title)}</h3><p>{_plain(shown.said)}</p>")
+    with gr.Column(min_width=_COLUMN_WIDTH):
+        said = f"<h3>{_plain(shown.title)}</h3><p>{_plain(shown.said)}</p>"
+        gr.HTML(f'<div style="min-height: {_SAID_HEIGHT}">{said}</div>')
         return [
             _picture("Skeleton: click on a point", f"skeleton{number}"),
             _picture("Heatmaps: the greatest of all joints", f"heatmap{number}"),
@@ -310,6 +313,12 @@ def _joint_table(networks: Sequence[Shown[PoseModel]]) -> gr.Dataframe:
         interactive=False,
         max_height=800,
         elem_id="joints",
+    )
+
+
+def _number(name: str, value: int, unit: str) -> gr.Number:
+    return gr.Number(
+        value, label=name.capitalize(), info=unit, precision=0, min_width=100, elem_id=name
     )
 
 
