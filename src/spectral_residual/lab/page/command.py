@@ -8,6 +8,10 @@ import signal
 import socket
 import tempfile
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .networks import Networks
 
 
 def page(
@@ -59,19 +63,24 @@ def page(
             'srl demo page needs gradio: pip install "spectral_residual[page]"', name="gradio"
         )
     _check_address(host, port)
+    from .networks import Sources, load_networks
+
+    networks = load_networks(Sources(pose, pose_base, video))
     with tempfile.TemporaryDirectory(prefix="srl_page_") as folder:
         _keep_to_itself(host, Path(folder))
-        from .networks import Sources, load_networks
-
-        networks = load_networks(Sources(pose, pose_base, video))
-        from .layout import build_page, serve
-
-        built = build_page(networks, Path(folder))
-        address = serve(built, host, port)
-        signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that the folder goes
-        print(f"Page: {address} (Ctrl+C ends it)", flush=True)
-        built.block_thread()
+        _serve(networks, Path(folder), host, port)
     return 0
+
+
+def _serve(networks: Networks, folder: Path, host: str, port: int) -> None:
+    """Serve until Ctrl+C or SIGTERM."""
+    from .layout import build_page, serve
+
+    page = build_page(networks, folder)
+    address = serve(page, host, port)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that the folder goes
+    print(f"Page: {address} (Ctrl+C ends it)", flush=True)
+    page.block_thread()
 
 
 def _check_address(host: str, port: int) -> None:
