@@ -2,7 +2,7 @@ PYTHON ?= python3
 VENV ?= .venv
 RUN = $(VENV)/bin/
 
-.PHONY: demo demo-video test test-long test-lowest lint types unit env wheel clean
+.PHONY: demo demo-video test test-long test-lowest lint types unit env lock wheel clean
 
 demo: env  ## generate people, train without and with SRL blocks, compare, write a report
 	$(RUN)srl demo pose
@@ -26,8 +26,12 @@ env: $(VENV)/installed  ## virtual environment with everything that is needed
 
 $(VENV)/installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
-	$(RUN)pip install --quiet --disable-pip-version-check --editable ".[video,dev]"
+	$(RUN)pip install --quiet --disable-pip-version-check $(LOCK:%=--constraint %) \
+		--editable ".[video,dev]"
 	touch $@
+
+lock: env  ## the versions of the environment as requirements.lock, for make env LOCK=requirements.lock
+	$(RUN)pip freeze --exclude-editable > requirements.lock
 
 wheel: env  ## dist/*.whl and its test: what it holds, and commands from it outside of the repository
 	$(RUN)pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir dist .

@@ -146,7 +146,8 @@ def main(
     pose_root: Path | None = None,
     video_root: Path | None = None,
     ranks: int = 4,
-    batch: int = 4,
+    batch: int = 2,
+    only: str = "",
     output: Path | None = None,
 ) -> None:
     """Run the configurations and print a table.
@@ -160,10 +161,12 @@ def main(
         Processes.
     batch : int
         Samples of a process and step; videos get a quarter of it.
+    only : str
+        Part of the names of the configurations to run.
     output : path, optional
-        JSON file for what was found.
+        JSON file for what was found; other configurations in it stay.
     """
-    rows = {}
+    rows = json.loads(output.read_text()) if output is not None and output.exists() else {}
     for kind, configs, root, size in (
         ("pose", POSE, pose_root, batch),
         ("video", VIDEO, video_root, max(1, batch // 4)),
@@ -171,8 +174,12 @@ def main(
         if root is None:
             continue
         for name, files in configs.items():
+            if only not in f"{kind} {name}":
+                continue
             rows[f"{kind} {name}"] = row = _run(kind, files, ranks, size, root)
             print(f"{kind} {name}: {row}", file=sys.stderr)
+            if output is not None:
+                output.write_text(json.dumps(rows, indent=1))
     table = [
         (
             name,
@@ -191,8 +198,6 @@ def main(
         "GMACs a sample", "MB kept a sample", "GB a process",
     )  # fmt: skip
     print(format_table(heads, table))
-    if output is not None:
-        output.write_text(json.dumps(rows, indent=1))
 
 
 if __name__ == "__main__":

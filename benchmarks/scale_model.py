@@ -1,6 +1,6 @@
 """Time and memory of the 8-GPU configurations on more GPUs, from what ``scale.py`` measured.
 
-python benchmarks/scale_model.py [FILE] [--batch N] [--samples N] [--machine.teraflops X ...]
+python benchmarks/scale_model.py [FILE] [--batch N] [--total N] [--machine.teraflops X ...]
 
 The formulas are in docs/scale.md; rates of the machine are options, for none was measured.
 """
@@ -82,6 +82,7 @@ def main(
     file: Path = Path("results/scale_cpu.json"),
     *,
     batch: int = 32,
+    total: int | None = None,
     samples: int = 149_813,
     machine: Machine = Machine(),
 ) -> None:
@@ -93,6 +94,8 @@ def main(
         What scale.py wrote.
     batch : int
         Samples of a GPU and step.
+    total : int, optional
+        Samples of all GPUs and a step, in place of `batch`: as far as one for each GPU.
     samples : int
         Samples of an epoch; by default the persons of COCO train2017.
     machine : Machine
@@ -100,22 +103,25 @@ def main(
     """
     rows = json.loads(file.read_text())
     for name, row in rows.items():
-        full, half = memory(row, batch)
+        full, half = memory(row, batch if total is None else min(total, batch))
         print(
             f"\n{name}: {full:.1f} GB a GPU in float32, {half:.1f} GB with maps in half precision\n"
         )
         table = []
         for gpus in GPUS:
-            time = step(row, gpus, batch, machine)
-            rate = batch * min(gpus, GPUS_PER_NODE) / time.seconds
+            own = batch if total is None else total // gpus
+            if own < 1:
+                break
+            time = step(row, gpus, own, machine)
+            rate = own * min(gpus, GPUS_PER_NODE) / time.seconds
+            steps = samples / (own * gpus)
             table.append((
-                str(gpus), f"{1e3 * time.compute:.1f}", f"{1e3 * time.reduce:.2f}",
+                str(gpus), str(own), f"{1e3 * time.compute:.1f}", f"{1e3 * time.reduce:.2f}",
                 f"{1e3 * time.exposed:.2f}", f"{100 * time.compute / time.seconds:.0f}",
-                f"{rate / machine.images:.0f}", f"{samples / (batch * gpus):.1f}",
-                f"{samples / (batch * gpus) * time.seconds:.1f}",
+                f"{rate / machine.images:.0f}", f"{steps:.1f}", f"{steps * time.seconds:.2f}",
             ))  # fmt: skip
         print(format_table((
-            "GPUs", "compute ms", "all-reduce ms", "not hidden ms", "efficiency %",
+            "GPUs", "batch", "compute ms", "all-reduce ms", "not hidden ms", "efficiency %",
             "cores a node for data", "steps an epoch", "s an epoch",
         ), table))  # fmt: skip
 

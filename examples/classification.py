@@ -1,149 +1,95 @@
-"""Image classification: a third task on the spine that pose and video share.
+"""Classification with a network of timm, without and with SRL blocks.
 
-A task is a head, a data set and a metric. Everything else, from the optimiser's groups to
-checkpoints, resuming and several processes, comes from `spectral_residual.training`:
+The pictures are strips with a light at either end. Question: do both have the same colour? No
+position of the network's last maps sees both ends: its receptive field has 167 pixels, and 176 lie
+between the lights. What every position sees is averaged and weighed, and from that alone it does
+not follow whether the colours are the same. A block whose every coefficient sees the whole map
+answers it:
 
-    python examples/classification.py fit --data.root FOLDER
-    python examples/classification.py validate --data.root FOLDER --ckpt_path FILE
-
-where FOLDER holds ``train/CLASS/*.jpg`` and ``val/CLASS/*.jpg``.
+    python examples/classification.py
 """
 
 from __future__ import annotations
 
-import json
-import sys
-from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import Any, ClassVar
+import statistics
 
+import timm
 import torch
 import torch.nn.functional as F
-import torchvision
-from lightning.pytorch.cli import OptimizerCallable
 from torch import Tensor, nn
-from torch.optim import AdamW
-from torch.utils.data import Dataset
-from torchvision.transforms import v2
 
 from spectral_residual import insert_blocks
-from spectral_residual.training.checkpoint import check_same
-from spectral_residual.training.cli import TaskCLI
-from spectral_residual.training.data_module import DataModule, Loading
-from spectral_residual.training.task import Predictions, Task
+
+HEIGHT, WIDTH, LIGHT = 16, 192, 8
+STEPS, BATCH, RATE = 80, 32, 3e-3
 
 
-class ClassFolders(Dataset[dict[str, Tensor]]):
-    """Images in folders named as their classes; a sample depends on (seed, epoch, index)."""
+def make_pictures(count: int, seed: int) -> tuple[Tensor, Tensor]:
+    """Draw noise with a red, green or blue square at either end.
 
-    def __init__(self, folder: Path, size: tuple[int, int], seed: int, train: bool) -> None:
-        self.images = torchvision.datasets.ImageFolder(str(folder))
-        self.seed = seed
-        crop: Any = v2.Resize(size)
-        if train:
-            crop = v2.Compose(
-                [v2.RandomResizedCrop(size, scale=(0.5, 1)), v2.RandomHorizontalFlip()]
-            )
-        scale = v2.Normalize([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
-        self.transform = v2.Compose([crop, v2.ToImage(), v2.ToDtype(torch.float32, True), scale])
-
-    def __len__(self) -> int:
-        return len(self.images)
-
-    def __getitem__(self, key: int | tuple[int, int]) -> dict[str, Tensor]:
-        epoch, index = key if isinstance(key, tuple) else (0, key)
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed((self.seed * 1000 + epoch) * len(self) + index)
-            image, label = self.images[index]
-            image = self.transform(image)
-        return {"image": image, "label": torch.tensor(label), "index": torch.tensor(index)}
+    Returns
+    -------
+    pictures : Tensor
+        (N, 3, H, W).
+    same : Tensor
+        (N,), 1 if the colours of both lights are equal.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    pictures = 0.3 * torch.randn(count, 3, HEIGHT, WIDTH, generator=generator)
+    left = torch.randint(3, (count,), generator=generator)
+    same = torch.randint(2, (count,), generator=generator)
+    other = (left + torch.randint(1, 3, (count,), generator=generator)) % 3
+    right = torch.where(same == 1, left, other)
+    tops = torch.randint(HEIGHT - LIGHT + 1, (count, 2), generator=generator)
+    for picture, first, second, (a, b) in zip(pictures, left, right, tops, strict=True):
+        picture[first, a : a + LIGHT, :LIGHT] += 2
+        picture[second, b : b + LIGHT, -LIGHT:] += 2
+    return pictures, same
 
 
-class ClassData(DataModule):
-    """Class folders ``train`` and ``val`` in `root`, resized to `input_size` (H, W)."""
-
-    unit = "images"
-
-    def __init__(
-        self,
-        root: str,
-        input_size: tuple[int, int] = (128, 128),
-        loading: Loading = Loading(),
-        seed: int = 0,
-    ) -> None:
-        super().__init__(root, loading, seed)
-        self.input_size = input_size
-        self.class_names = sorted(p.name for p in (self.root / "train").iterdir() if p.is_dir())
-
-    def setup(self, stage: str) -> None:
-        """Read the folders."""
-        for split in ("train", "val") if stage == "fit" else ("val",):
-            folder, train = self.root / split, split == "train"
-            self.datasets[split] = ClassFolders(folder, self.input_size, self.seed, train)
-        self.datasets["test"] = self.datasets["predict"] = self.datasets["val"]
+def make_network(block: str | None) -> nn.Module:
+    """The smallest ResNet of timm, and a block after two of its stages."""
+    model: nn.Module = timm.create_model("test_resnet", num_classes=2)
+    if block is not None:
+        insert_blocks(model, ["layer2", "layer3"], block, input_size=(3, HEIGHT, WIDTH))
+    return model
 
 
-class Classification(Task):
-    """A torchvision network with blocks, trained with cross-entropy, measured by accuracy."""
-
-    name = "classification"
-    shown = ("top1",)
-
-    def __init__(
-        self,
-        backbone: str = "resnet18",
-        block: str | None = "srl",
-        block_after: Sequence[str] = ("layer3", "layer4"),
-        block_options: dict[str, Any] | None = None,
-        optimizer: OptimizerCallable = lambda p: AdamW(p, lr=1e-3, weight_decay=0.05),
-        input_size: tuple[int, int] = (128, 128),
-        class_names: Sequence[str] = (),
-    ) -> None:
-        model: nn.Module = torchvision.models.get_model(backbone, num_classes=len(class_names))
-        if block is not None:
-            insert_blocks(
-                model, block_after, block, input_size=(3, *input_size), block_options=block_options
-            )
-        super().__init__(model.to(memory_format=torch.channels_last), optimizer)
-        config = {"backbone": backbone, "block": block, "block_after": list(block_after)}
-        self.config = {**config, "block_options": block_options or {}}
-        self.class_names = list(class_names)
-
-    def loss(self, batch: Mapping[str, Tensor]) -> Tensor:
-        """Cross-entropy."""
-        return F.cross_entropy(self.network(batch["image"]), batch["label"])
-
-    def predict(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Class probabilities (N, classes)."""
-        scores = self.network(batch["image"]).float().softmax(dim=1)
-        return {"scores": scores, "label": batch["label"], "index": batch["index"]}
-
-    def evaluate(self, split: str, found: Predictions, folder: Path | None) -> dict[str, float]:
-        """Share of the images whose class has the highest score."""
-        metrics = {"top1": float((found["scores"].argmax(axis=1) == found["label"]).mean())}
-        if folder is not None:
-            (folder / f"metrics_{split}.json").write_text(json.dumps(metrics) + "\n")
-            print(f"top-1 {100 * metrics['top1']:.1f} % of {len(found['label'])} images")
-        return metrics
-
-    def describe(self) -> dict[str, Any]:
-        """Network and classes."""
-        return {"network": self.config, "classes": self.class_names}
-
-    def check_checkpoint(self, checkpoint: Mapping[str, Any]) -> None:
-        """Refuse a checkpoint of another network or other classes."""
-        check_same(checkpoint, self.name, self.describe(), {})
+def train(model: nn.Module, pictures: Tensor, labels: Tensor) -> None:
+    """Eighty steps of AdamW with one cycle of the learning rate."""
+    optimizer = torch.optim.AdamW(model.parameters(), weight_decay=0.05)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, RATE, total_steps=STEPS)
+    for _ in range(STEPS):
+        chosen = torch.randint(len(pictures), (BATCH,))
+        loss = F.cross_entropy(model(pictures[chosen]), labels[chosen])
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        schedule.step()
 
 
-class ClassificationCLI(TaskCLI):
-    """Size and classes come from the data."""
+@torch.no_grad()
+def accuracy(model: nn.Module, pictures: Tensor, labels: Tensor) -> float:
+    """Share of right answers in percent."""
+    model.eval()
+    answers = torch.cat([model(some).argmax(dim=1) for some in pictures.split(64)])
+    return 100 * float((answers == labels).float().mean())
 
-    task = Classification
-    data = ClassData
-    monitor = "val/top1"
-    links: ClassVar = {"input_size": "input_size"}
-    made: ClassVar = {"class_names": "class_names"}
+
+def main(blocks: tuple[str | None, ...] = (None, "srl"), seeds: int = 2) -> None:
+    """Train with every block and seed, and print the accuracies on pictures not trained with."""
+    training, test = make_pictures(2048, seed=1), make_pictures(512, seed=2)
+    for block in blocks:
+        found = []
+        for seed in range(seeds):
+            torch.manual_seed(seed)
+            model = make_network(block)
+            train(model, *training)
+            found.append(accuracy(model, *test))
+        shown = ", ".join(f"{value:.1f}" for value in found)
+        print(f"{block or 'no block':15} {statistics.mean(found):5.1f} % right (seeds: {shown})")
 
 
 if __name__ == "__main__":
-    ClassificationCLI.build(sys.argv[1:])
+    torch.set_num_threads(1)
+    main()

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import copy
+import itertools
 import pickle
+import re
 
 import pytest
 import torch
 from torch import Tensor, nn
 
 from spectral_residual import create_block, insert_blocks, inserted_blocks, remove_blocks
+from spectral_residual.blocks import BLOCKS, TIMM_BLOCKS, VIDEO_BLOCKS, option_names
 from spectral_residual.cost import measure_cost
 
 SIZE = (3, 64, 64)
@@ -240,6 +243,45 @@ def test_odd_widths_are_told_what_divides(width, block, options, message):
         model, ["0"], block, input_size=SIZE, block_options=options | {name: int(value)}
     )
     assert len(inserted_blocks(found, SIZE)) == 1
+
+
+WIDTHS = (18, 27, 40, 45, 54)
+DIVIDING = {"groups": (None, 4, 7), "reduction": (None, 4), "heads": (None, 7)}
+OPTION_FREE = r"divisible by (2|8, the reduction of queries and keys|8 \(local Fourier unit\)), got"
+
+
+@pytest.mark.parametrize("video", [False, True])
+@pytest.mark.parametrize("width", WIDTHS)
+def test_following_what_errors_of_widths_suggest_gives_a_block(width, video):
+    """For every block and option; where no option helps, the error says what channels must be."""
+    names = VIDEO_BLOCKS if video else (*BLOCKS, *TIMM_BLOCKS)
+    for name in names:
+        size = (2, 6, 6) if video else (6, 6)
+        known = [o for o in DIVIDING if o in option_names(name, video=video)]
+        for values in itertools.product(*(DIVIDING[option] for option in known)):
+            asked = {o: v for o, v in zip(known, values, strict=True) if v is not None}
+            for which in (0, -1):
+                follow(name, width, size, asked, which)
+        if name == "ffc":
+            follow(name, width, size, {"lfu": True}, 0)
+
+
+def follow(name, width, size, options, which):
+    """Take one of the suggested numbers, reduction and then groups, until there is a block."""
+    for _ in range(3):
+        try:
+            create_block(name, width, size, **options)
+        except ValueError as error:
+            message = str(error)
+        else:
+            return
+        near = re.findall(r"(\w+)=(\d+)", message.partition("nearest are ")[2])
+        if not near:
+            assert re.search(OPTION_FREE, message), (name, width, options, message)
+            return
+        option, value = near[which]
+        options = options | {option: int(value)}
+    raise AssertionError(f"{name}, {width} channels: suggestions led to {options}")
 
 
 def test_hrnet():

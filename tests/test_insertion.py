@@ -555,7 +555,7 @@ def test_blocks_fit_the_modules_they_follow():
 )
 def test_maps_with_the_channels_last_axis_are_refused(name, place):
     model = create("torchvision", name)
-    with pytest.raises(ValueError, match=rf"'{place}', .* is laid out as \(N, H, W, C\)"):
+    with pytest.raises(ValueError, match=rf"'{place}', .* its channels last, \(N, H, W, C\)"):
         insert_blocks(model, [place], input_size=(3, 64, 64))
     assert not any("srl" in key for key in model.state_dict())
 
@@ -575,7 +575,7 @@ class OneSize(nn.Module):
 
 
 def test_channels_last_maps_of_a_network_of_one_size_are_refused():
-    with pytest.raises(ValueError, match=r"laid out as \(N, H, W, C\)"):
+    with pytest.raises(ValueError, match=r"its channels last, \(N, H, W, C\)"):
         insert_blocks(OneSize(), ["stage"], input_size=(3, 32, 24))
     insert_blocks(OneSize(), ["stem"], input_size=(3, 32, 24))
 

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from .inserted import inserted_blocks as inserted_blocks
     from .inserted import remove_blocks as remove_blocks
     from .insertion import insert_blocks as insert_blocks
+    from .layers import attn_layer as attn_layer
     from .meta import output_shapes as output_shapes
     from .transforms import TRANSFORMS as TRANSFORMS
     from .transforms import FixedOrthogonalTransform as FixedOrthogonalTransform
@@ -49,6 +50,7 @@ _MODULES = {
     "export": ["to_onnx"],
     "inserted": ["inserted_blocks", "remove_blocks"],
     "insertion": ["insert_blocks"],
+    "layers": ["attn_layer"],
     "meta": ["output_shapes"],
     "transforms": [
         "TRANSFORMS",

@@ -35,6 +35,8 @@ usage: srl COMMAND ...
         clips per second of loader, training step and training
   srl pose predict --ckpt CHECKPOINT IMAGE ...
         the joints of people in any image files, with pictures
+  srl pose convert FILE --output FOLDER
+        a published SimpleBaseline or HRNet pose network for use with this package
   srl publish --ckpt FILE --output FOLDER
         a trained network as config.json, model.safetensors and a model card, for a hub
   srl export --ckpt FILE --output FOLDER
@@ -135,6 +137,7 @@ _COMMANDS: dict[str, str | dict[str, str]] = {
         "validate": "pose.commands:validate",
         "test": "pose.commands:test",
         "predict": "pose.commands:predict",
+        "convert": "pose.commands:convert",
         "speed": "pose.commands:speed",
     },
     "video": {

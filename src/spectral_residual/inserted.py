@@ -6,10 +6,11 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import nn
 
 from .insertion import INSERTED, BlockHook
-from .meta import Shape, as_inputs, meta_copy, observe
+from .meta import Example, Shape, as_inputs, meta_copy, observe
 
 
 @dataclass(frozen=True)
@@ -89,8 +90,6 @@ def inserted_blocks(
     ValueError
         If the network does not run with these inputs.
     """
-    from .cost import measure_cost  # loads Triton where it is installed
-
     inputs = as_inputs(input_size, example_inputs)
     modules = dict(model.named_modules())
     places = {name: after for name, after, *_ in _places(model)}
@@ -98,7 +97,6 @@ def inserted_blocks(
     if not names:
         return InsertionReport()
     shapes, _ = observe(meta_copy(model), names, inputs)
-    layers = measure_cost(model, inputs, "exact").layers
     return InsertionReport(
         InsertedBlock(
             name,
@@ -106,7 +104,7 @@ def inserted_blocks(
             type(modules[name]).__name__,
             shapes[name],
             sum(p.numel() for p in modules[name].parameters()),
-            sum(s.operations for s in layers if s.name == name or s.name.startswith(f"{name}.")),
+            _operations(modules[name], shapes[name]),
         )
         for name in names
     )
@@ -137,6 +135,14 @@ def remove_blocks(model: nn.Module) -> nn.Module:
         if not getattr(owner, INSERTED):
             delattr(owner, INSERTED)
     return model
+
+
+def _operations(block: nn.Module, shape: Shape) -> float:
+    from .cost import measure_cost  # loads Triton where it is installed
+
+    dtype = next((p.dtype for p in block.parameters() if p.is_floating_point()), torch.float32)
+    maps = torch.empty(shape, dtype=dtype, device="meta")
+    return measure_cost(block, Example((maps,)), "exact").operations
 
 
 def _places(model: nn.Module) -> Iterator[tuple[str, str, nn.Module, str]]:

@@ -136,12 +136,16 @@ def _check_batch(shapes: Mapping[str, Shape], inputs: Inputs, folded_time: bool)
 
 
 def _check_layout(model: nn.Module, shapes: Mapping[str, Shape], input_size: Inputs) -> None:
-    """Raise ValueError for maps (N, H, W, C): their second axis follows the input's height."""
+    """Raise ValueError for maps (N, H, W, C) or (N, T, H, W, C).
+
+    Their second axis follows the input's height, or the frames of a video.
+    """
+    shapes = {name: shape for name, shape in shapes.items() if len(shape) in (4, 5)}
     sizes: list[Shape] = []
-    if not isinstance(input_size, Example):
-        *before, height, width = input_size
-        others = (2 * height, height + 32, height // 2)
-        sizes = [(*before, other, width) for other in others]
+    if not isinstance(input_size, Example) and len(input_size) > 2:
+        channels, *axes, width = input_size
+        for change in (lambda n: 2 * n, lambda n: n + 32, lambda n: n // 2):
+            sizes.append((channels, *map(change, axes), width))
     for size in sizes:
         try:
             probed = output_shapes(model, list(shapes), size)
@@ -155,9 +159,8 @@ def _check_layout(model: nn.Module, shapes: Mapping[str, Shape], input_size: Inp
         ]
     for name in wrong:
         raise ValueError(
-            f"the output of module {name!r}, {shapes[name]}, is laid out as (N, H, W, C); expected "
-            "(N, C, H, W). Name a module behind the one that permutes it, or put "
-            "x.permute(0, 3, 1, 2) and back around a block of your own"
+            f"the output of module {name!r}, {shapes[name]}, has its channels last, (N, H, W, C); "
+            "expected (N, C, H, W). Name a module behind the one that permutes it"
         )
 
 
@@ -203,9 +206,8 @@ def _create(
     """Block for outputs of `shape`, the batch axis of which is T if time is folded into it."""
     if len(shape) not in ((4,) if folded_time else (4, 5)):
         maps = ("a feature map (N, C, H, W) or (N, C, T, H, W)", "frames (N * T, C, H, W)")
-        raise ValueError(
-            f"the output of module {module!r} must be {maps[folded_time]}, got shape {shape}"
-        )
+        got = f"shape {shape}" + ", tokens without height and width" * (len(shape) == 3)
+        raise ValueError(f"the output of module {module!r} must be {maps[folded_time]}, got {got}")
     batch, channels, *frame = shape
     size = (batch, *frame) if folded_time else tuple(frame)
     make = functools.partial(create_block, block) if isinstance(block, str) else block

@@ -28,6 +28,10 @@ class Example:
     kwargs: Mapping[str, Any] = field(default_factory=dict)
 
 
+class ValuesNeededError(ValueError):
+    """A network asks for values, as for the boxes that it found, which the meta device has not."""
+
+
 Inputs = Shape | Example
 """Shape of one input without the batch axis, or an example of all inputs."""
 
@@ -136,7 +140,8 @@ def output_shapes(model: nn.Module, names: Sequence[str], input_size: Inputs) ->
     model : nn.Module
         Any network; it is not changed.
     names : sequence of str
-        Names as in ``model.named_modules()``.
+        Names as in ``model.named_modules()``. What a network does after it has asked for values, as
+        detectors do for the boxes that they found, is not seen.
     input_size : tuple of int or Example
         Shape of one input without the batch axis, or an example of all inputs.
 
@@ -166,13 +171,21 @@ def observe(
         raise ValueError(f"module names must differ, got {list(names)}")
     shapes: dict[str, Shape] = {}
     called: list[str] = []
+    maps: list[str] = []
 
     def record(name: str, output: object) -> None:
         called.append(name)
+        if isinstance(output, Tensor) and output.ndim in (4, 5):
+            maps.append(name)
         if name not in names:
             return
         if not isinstance(output, Tensor):
-            raise ValueError(f"module {name!r} must return a tensor, got {type(output).__name__}")
+            inside = {n: n.count(".") for n in maps if n.startswith(f"{name}.")}
+            near = sorted(inside, key=inside.__getitem__)[:4]
+            hint = f"; modules in it that do: {', '.join(near)}" if near else ""
+            raise ValueError(
+                f"module {name!r} must return a tensor, got {type(output).__name__}{hint}"
+            )
         if shapes.setdefault(name, tuple(output.shape)) != tuple(output.shape):
             raise ValueError(
                 f"module {name!r} is called with maps of several sizes: "
@@ -181,10 +194,15 @@ def observe(
 
     for name, module in modules.items():
         module.register_forward_hook(lambda _, args, output, name=name: record(name, output))
-    run_on_meta(skeleton, input_size)
+    needed: ValuesNeededError | None = None
+    try:
+        run_on_meta(skeleton, input_size)
+    except ValuesNeededError as error:
+        needed = error
     for name in names:
         if name not in shapes:
-            raise ValueError(f"module {name!r} is not called in the forward pass")
+            before = f" before the network needs values: {needed}" if needed else ""
+            raise ValueError(f"module {name!r} is not called in the forward pass{before}")
     return shapes, called
 
 
@@ -193,8 +211,10 @@ def run_on_meta(skeleton: nn.Module, input_size: Inputs, batch: int = 1) -> obje
 
     Raises
     ------
+    ValuesNeededError
+        If the network asks for values, or for another device.
     ValueError
-        If the network does not run on the meta device at this size.
+        If it does not run on the meta device at this size.
     """
     dtype = next((p.dtype for p in skeleton.parameters() if p.is_floating_point()), torch.float32)
     if isinstance(input_size, Example):
@@ -209,7 +229,8 @@ def run_on_meta(skeleton: nn.Module, input_size: Inputs, batch: int = 1) -> obje
     except (ValueError, _ProbeCalled):
         raise
     except Exception as error:
-        raise ValueError(
+        kind = ValuesNeededError if "meta" in str(error).lower() else ValueError
+        raise kind(
             f"{type(skeleton).__name__} does not run on the meta device with {what}: {error}"
         ) from error
 
@@ -268,5 +289,7 @@ def find_containers(skeleton: nn.Module, names: Sequence[str], input_size: Input
             name = str(called)
             found.add(name)
             del skeleton.get_submodule(name)._modules[_PROBE]
+        except ValuesNeededError:
+            return found
         else:
             return found

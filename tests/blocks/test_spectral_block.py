@@ -377,7 +377,7 @@ def test_gradients_under_autocast(name, dtype, limit):
         ({"channels": 12}, "inner planes .* groups=8; channels=12"),
         ({"reduction": 0}, "reduction must be a positive integer, got 0"),
         ({"groups": True}, "groups must be a positive integer, got True"),
-        ({"groups": 5}, "outer planes .* divisible by groups, got groups=5"),
+        ({"groups": 5}, "inner planes .* divisible by groups, got groups=5"),
         ({"kernel_size": 2}, "kernel_size must be odd and positive, got 2"),
         ({"kernel_size": -1}, "kernel_size must be odd and positive, got -1"),
         ({"order": "concatinated"}, "did you mean 'concatenated'"),

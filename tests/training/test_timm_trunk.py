@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import runpy
+from pathlib import Path
+
 import pytest
 import timm
 import torch
@@ -110,3 +113,19 @@ def test_pose_network(stride, deconvolutions):
         "timm/tf_efficientnet_lite0", output_stride=stride, deconv_channels=8
     ).build(5, SIZE)
     assert not plain.load_state_dict(model.state_dict(), strict=False).missing_keys
+
+
+def test_weights_of_the_package_index_are_renamed_in_order():
+    path = Path(__file__).parents[2] / "examples" / "lite0_weights.py"
+    example = runpy.run_path(str(path))
+    own = timm.create_model("tf_efficientnet_lite0").state_dict()
+    published = {f"_{n}.{name.rsplit('.')[-1]}": own[name] for n, name in enumerate(own)}
+    converted = example["convert"](published)
+    assert list(converted) == list(own)
+    assert all(torch.equal(value, own[name]) for name, value in converted.items())
+    published["_0.weight"] = torch.zeros(32, 3, 5, 5)
+    with pytest.raises(ValueError, match=r"_0\.weight \(32, 3, 5, 5\) does not fit conv_stem"):
+        example["convert"](published)
+    del published["_0.weight"]
+    with pytest.raises(ValueError, match="got 295 tensors, expected 296"):
+        example["convert"](published)

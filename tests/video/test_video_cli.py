@@ -13,8 +13,10 @@ import yaml
 from coloured_videos import CLASSES, write_split
 
 from spectral_residual.cli import main
-from spectral_residual.video.commands import split_files
+from spectral_residual.training.cli import split_files
+from spectral_residual.video import from_pretrained
 from spectral_residual.video.network import VideoNetwork
+from spectral_residual.video.reader import VideoError
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs" / "video"
 WHOLE = sorted(CONFIGS.glob("*.yaml"))
@@ -91,6 +93,25 @@ def test_predict_from_the_checkpoint_alone(checkpoint, root, tmp_path, capsys):
     assert "no checkpoint" in capsys.readouterr().err
     assert main(["video", "predict", "--ckpt", videos[0], *videos]) == 2
     assert "0.mp4: not a readable checkpoint" in capsys.readouterr().err
+
+
+def test_predict_from_a_folder_and_in_memory(checkpoint, config, root, tmp_path, capsys):
+    folder = from_pretrained(checkpoint).save_pretrained(tmp_path / "colours")
+    video, out = str(root / "val/red/0.mp4"), tmp_path / "out"
+    assert main(["video", "predict", "--ckpt", str(folder), video, "--output", str(out)]) == 0
+    (entry,) = json.loads((out / "predictions.json").read_text())["videos"]
+    found = from_pretrained(folder).predict(video)
+    assert list(found) == [guess["class"] for guess in entry["guesses"]]
+    assert list(found.values()) == pytest.approx([guess["score"] for guess in entry["guesses"]])
+    assert sum(found.values()) == pytest.approx(1)
+    half = from_pretrained(folder, dtype=torch.bfloat16).predict(video)
+    assert half == pytest.approx(found, abs=0.05)
+    assert main(["video", "validate", "--config", config, "--ckpt", str(folder)]) == 0
+    (tmp_path / "none.mp4").write_text("no video")
+    with pytest.raises(VideoError, match=r"none\.mp4"):
+        from_pretrained(folder).predict(tmp_path / "none.mp4")
+    assert main(["video", "fit", "--config", config, "--ckpt_path", str(folder)]) == 2
+    assert "cannot go on" in capsys.readouterr().err
 
 
 def test_predict_with_a_configuration(config, checkpoint, root, capsys):

@@ -242,6 +242,32 @@ def option_names(name: str, *, video: bool = False) -> list[str]:
     return _keywords((_FOR_VIDEOS if video else _FOR_IMAGES)[name])
 
 
+def size_for_all(name: str, options: dict[str, Any]) -> Size:
+    """Size to build a block for images for whose weights are to serve maps of every size.
+
+    Raises
+    ------
+    ValueError
+        If there is none, or the block or an option is unknown.
+    """
+    if ":" in name:
+        raise ValueError(f"expected the name of a block, got {name!r}: give the function itself")
+    check_options(name, options)
+    build = _FOR_IMAGES[name]
+    parameters = inspect.signature(build, follow_wrapped=False).parameters
+    if "modes" in parameters and name != "srl-lo":
+        modes = options.get("modes", parameters["modes"].default)
+        if (kept := create_transform("dct", (1, 1), modes).modes) and None not in kept:
+            return tuple(m for m in kept if m is not None)
+    elif "size" not in inspect.signature(getattr(build, "__wrapped__", build)).parameters:
+        return (1, 1)
+    raise ValueError(
+        f"block {name!r} with options {options} has weights for maps of one size, which is not "
+        "known here: expected 'srl', another SRL block with modes (but for 'srl-lo'), or a block "
+        "that fits every size; insert_blocks knows the sizes"
+    )
+
+
 def _imported(name: str) -> Constructor:
     """Function of a name ``"package.module:function"``; ValueError if there is none."""
     module_name, _, function_name = name.partition(":")
@@ -288,4 +314,5 @@ __all__ = [
     "check_options",
     "create_block",
     "option_names",
+    "size_for_all",
 ]

@@ -74,7 +74,6 @@ class CompactGeneralizedBlock(Block):
         if not gamma > 0:
             raise ValueError(f"gamma must be positive, got {gamma!r}")
         inner = divide("channels", channels, "reduction", reduction)
-        divide("channels", channels, "groups", groups)
         divide("channels / reduction", inner, "groups", groups)
         self.kernel = kernel
         self.groups = groups

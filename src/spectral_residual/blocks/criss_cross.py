@@ -39,7 +39,7 @@ class CrissCrossAttention(Block):
 
     def __init__(self, channels: int, *, reduction: int = 8) -> None:
         super().__init__(channels)
-        inner = divide("channels of criss-cross attention", channels, "their reduction", reduction)
+        inner = divide("channels", channels, "reduction", reduction)
         self.query = nn.Conv2d(channels, inner, 1)
         self.key = nn.Conv2d(channels, inner, 1)
         self.value = nn.Conv2d(channels, channels, 1)
@@ -74,19 +74,20 @@ class RecurrentCrissCrossBlock(Block):
     channels : int
         Channels C of the feature map.
     reduction : int, default 4
-        C / C', the bottleneck; C' must be divisible by 8.
+        C / C', the bottleneck; a divisor of C / 8, as C' must be divisible by 8.
     recurrence : int, default 2
         Number of criss-cross passes, up to 16; two reach every position from every other.
 
     Raises
     ------
     ValueError
-        If channels are not divisible by reduction, or C' not by 8, or recurrence is none of these.
+        If channels are not divisible by 8 times reduction, or recurrence is none of these.
     """
 
     def __init__(self, channels: int, *, reduction: int = 4, recurrence: int = 2) -> None:
         super().__init__(channels)
-        inner = divide("channels", channels, "reduction", reduction)
+        eighth = divide("channels", channels, "8, the reduction of queries and keys", 8)
+        inner = 8 * divide("channels / 8", eighth, "reduction", reduction)
         check_positive("recurrence", recurrence)
         if recurrence > _MOST_PASSES:
             raise ValueError(f"recurrence must be at most {_MOST_PASSES}, got {recurrence}")

@@ -225,14 +225,12 @@ class SpectralResidual(nn.Module, ABC):
         check_positive("groups", groups)
         parts = self.transform.parts
         outer, inner = parts * self.channels, parts * inner
-        near = nearest_divisors("groups", math.gcd(outer, inner), groups)
-        for label, planes in (("outer", outer), ("inner", inner)):
-            if planes % groups:
-                raise ValueError(
-                    f"the {planes} {label} planes ({parts} part(s) of a channel each) "
-                    f"must be divisible by groups, got groups={groups}; channels={self.channels}, "
-                    f"reduction={reduction}{near}"
-                )
+        if inner % groups:
+            raise ValueError(
+                f"the {inner} inner planes ({parts} part(s) of a channel each) must be divisible "
+                f"by groups, got groups={groups}; channels={self.channels}, reduction={reduction}"
+                f"{nearest_divisors('groups', inner, groups)}"
+            )
         if kernel_size < 1 or kernel_size % 2 == 0:
             raise ValueError(f"kernel_size must be odd and positive, got {kernel_size}")
         padding = kernel_size // 2

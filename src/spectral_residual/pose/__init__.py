@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from .network import load_pose_network as load_pose_network
     from .pretrained import PoseModel as PoseModel
     from .pretrained import from_pretrained as from_pretrained
+    from .published import load_published as load_published
     from .task import PoseEvaluation as PoseEvaluation
     from .task import PoseTask as PoseTask
 
@@ -21,6 +22,7 @@ _MODULE_OF = {
     "load_pose_network": "network",
     "PoseModel": "pretrained",
     "from_pretrained": "pretrained",
+    "load_published": "published",
     "PoseEvaluation": "task",
     "PoseTask": "task",
 }

@@ -9,9 +9,12 @@ from typing import ClassVar
 
 from ..commands import run_function
 from ..training.cli import Command, TaskCLI, full_names, plain_errors, prepare, split_files
+from .annotations import read_annotations
 from .data_module import KeypointDataModule
 from .own_data import without_config
 from .predict import predict_images
+from .published import load_published
+from .skeleton import Skeleton
 from .task import PoseTask
 
 _OF_LIGHTNING = (
@@ -101,3 +104,38 @@ def _predict(
     with plain_errors():
         found = predict_images(ckpt, images, output, boxes)
     print(json.dumps({**asdict(found), "output": str(output)}) if json_ else found.said)
+
+
+def convert(
+    file: Path,
+    *,
+    output: Path,
+    input_size: tuple[int, int] = (256, 192),
+    annotations: Path | None = None,
+    bgr: bool = False,
+) -> None:
+    """Turn a published SimpleBaseline or HRNet pose network into a folder of this package.
+
+    By the names of the authors' code or of mmpose. Trunk, channels and joints are read off the
+    weights; names and shapes are checked, and what is missing is named.
+
+    Parameters
+    ----------
+    file : Path
+        State dict: a .pth, .pt or .safetensors file.
+    output : Path
+        Folder to write to.
+    input_size : (int, int)
+        Height and width of the crops that the network was trained with.
+    annotations : Path
+        COCO keypoint file that names its joints (default: COCO's, if there are 17).
+    bgr : bool
+        The network expects BGR, as Microsoft's first SimpleBaseline weights do.
+    """
+    skeleton = None
+    if annotations is not None:
+        described = read_annotations(annotations)
+        skeleton = Skeleton.from_category(described.category, source=str(annotations))
+    model = load_published(file, input_size, skeleton, bgr=bgr)
+    folder = model.save_pretrained(output)
+    print(f"{model.details()['Network']}, {model.skeleton.num_joints} joints, in {folder}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
@@ -12,10 +13,11 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from ..training.pretrained import PretrainedModel
+from ..training.timm_trunk import PREFIX
 from .dataset import normalise
 from .geometry import box_to_center_size, check_boxes, crop_matrix, warp
 from .heatmap import HeatmapCodec, default_sigma, flip_test
-from .network import HEATMAP_STRIDE, SimpleBaseline, described_network
+from .network import HEATMAP_STRIDE, PoseNetwork, SimpleBaseline, described_network
 from .skeleton import Skeleton
 
 _BATCH = 16
@@ -67,11 +69,17 @@ class PoseModel(PretrainedModel[SimpleBaseline]):
 
     def details(self) -> dict[str, str]:
         """What the card tells of the network: a line by its name."""
-        network, (height, width) = self.stored["network"], self.input_size
+        network, (height, width) = asdict(PoseNetwork(**self.stored["network"])), self.input_size
+        needed = {"Needs": "timm"} if network["backbone"].startswith(PREFIX) else {}
+        count = len(self.network.deconvolutions)
         return {
-            "Network": f"SimpleBaseline for human pose estimation with {network['backbone']}",
-            "Trunk": ", ".join(f"{key} {network[key]}" for key in _TRUNK if network.get(key)),
-            **self.block_details(),
+            "Network": f"Top-down human pose estimation with {network['backbone']}",
+            "Trunk": f"{network['backbone']}, its output at 1/{self.network.backbone.stride}",
+            "Deconvolutions": f"{count} of {network['deconv_channels']} channels"
+            if count
+            else "none",
+            **needed,
+            **self.block_details(network),
             "Input": f"crops of {height}x{width} (H x W), RGB, ImageNet mean and deviation",
             "Output": f"heatmaps of {self.skeleton.num_joints} joints at a quarter of it",
             "Joints": ", ".join(self.skeleton.names),
@@ -140,9 +148,6 @@ class PoseModel(PretrainedModel[SimpleBaseline]):
     def _plain_heatmaps(self, crops: Tensor) -> Tensor:
         like = self.network.head.weight
         return self.network(normalise(crops.to(like.device)).to(like.dtype)).float()
-
-
-_TRUNK = ("backbone", "stages", "output_stride", "dilated", "deconv_channels")
 
 
 def from_pretrained(name: str | Path, **options: Any) -> PoseModel:

@@ -16,9 +16,7 @@ try:
     from ..video.reader import Frames, VideoReader
     from ..video.sampling import Clip, Views, view_indices
 except ModuleNotFoundError as error:
-    raise ModuleNotFoundError(
-        f'{error}: pip install "spectral_residual[runtime]"', name=error.name
-    ) from error
+    raise ModuleNotFoundError(f"{error}: pip install av", name=error.name) from error
 
 _FIELDS = {"sampling": ["frames", "stride", "short_side", "views", "seed"]}
 _BATCH = 8

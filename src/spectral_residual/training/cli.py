@@ -124,7 +124,13 @@ class TaskCLI(LightningCLI):
             return
         if wanted not in ("last", "best"):
             read_file(wanted)
-            config.ckpt_path = str(locate(wanted))
+            located = locate(wanted)
+            if subcommand == "fit" and located.is_dir():
+                raise ValueError(
+                    f"--ckpt_path {wanted}: a published network; training cannot go on from it, "
+                    "as it has no state of the optimiser"
+                )
+            config.ckpt_path = str(located)
             return
         folder = Path(config.trainer.default_root_dir)
         found = find_checkpoint(wanted, folder)

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from .. import __version__
 from ..errors import printable
-from ..report.files import replacing, write_file
+from ..report.files import write_file
 from .hub import CARD, CONFIG, WEIGHTS
 
 _MOST_CONFIG_BYTES = 2**24
@@ -101,7 +101,7 @@ def write_folder(
     ValueError
         If weights do not fit into float16, or what is said is no JSON.
     """
-    from safetensors.torch import save_file
+    from safetensors.torch import save
 
     config = {"library": "spectral_residual", "version": __version__, "task": task, **stored}
     try:
@@ -110,8 +110,7 @@ def write_folder(
         raise ValueError(f"the description of the {task} network is no JSON: {error}") from error
     saved = {name: _saved(name, value, half) for name, value in weights.items()}
     folder = Path(folder)
-    with replacing(folder / WEIGHTS) as temporary:
-        save_file(saved, temporary, metadata={"format": "pt"})
+    write_file(folder / WEIGHTS, save(saved, metadata={"format": "pt"}))
     write_file(folder / CONFIG, text + "\n")
     write_file(folder / CARD, card)
     return folder

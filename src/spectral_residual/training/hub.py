@@ -111,7 +111,7 @@ def push_folder(
     OSError
         If the hub cannot be reached or refuses.
     """
-    api = _hub().HfApi(token=token, library_name=_LIBRARY, library_version=__version__)
+    api = _hub("push_to_hub").HfApi(token=token, library_name=_LIBRARY, library_version=__version__)
     try:
         repository = api.create_repo(repo_id=name, private=private, exist_ok=True).repo_id
         if revision is not None:
@@ -128,7 +128,8 @@ def push_folder(
 
 def _download(name: str, revision: str | None, options: dict[str, Any]) -> Path:
     """Folder of huggingface_hub's cache that holds a repository's files."""
-    hub, of = _hub(), f" (revision {revision})" if revision else ""
+    hub = _hub(f"no file or folder {name}; a name on the hub")
+    of = f" (revision {revision})" if revision else ""
     try:
         folder = hub.snapshot_download(
             name,
@@ -147,12 +148,12 @@ def _download(name: str, revision: str | None, options: dict[str, Any]) -> Path:
     return Path(folder)
 
 
-def _hub() -> Any:
+def _hub(what: str) -> Any:
     try:
         import huggingface_hub
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError(
-            f'{error}: pip install "spectral_residual[hub]"', name=error.name
+            f'{what} needs huggingface_hub: pip install "spectral_residual[hub]"', name=error.name
         ) from error
     return huggingface_hub
 

@@ -92,16 +92,14 @@ class PretrainedModel(Generic[Network]):
         """What the card tells of the network: a line by its name, ``Network`` among them."""
         raise NotImplementedError
 
-    def block_details(self) -> dict[str, str]:
+    def block_details(self, network: Mapping[str, Any]) -> dict[str, str]:
         """Of `details`, what networks of all tasks have: blocks and the number of parameters."""
-        network = self.stored["network"]
-        options = ", ".join(f"{k} {v}" for k, v in network.get("block_options", {}).items())
-        places = ", ".join(f"`{place}`" for place in network.get("block_after", ()))
-        block = network.get("block")
+        options = ", ".join(f"{key} {value}" for key, value in network["block_options"].items())
+        places = ", ".join(f"`{place}`" for place in network["block_after"])
+        blocks = f"`{network['block']}` ({options or 'default options'}) after {places}"
         parameters = sum(p.numel() for p in self.network.parameters())
-        blocks = f"`{block}` ({options or 'default options'}) after {places or 'default places'}"
         return {
-            "Blocks": blocks if block else "none",
+            "Blocks": blocks if network["block"] else "none",
             "Parameters": f"{parameters / 1e6:.2f} million",
         }
 

@@ -79,8 +79,8 @@ def _data_name(path: Path) -> str:
     """Name of what was evaluated on: the split, and the annotation file if that is known."""
     split = path.stem.removeprefix("metrics_")
     source = _split(_read_config(path.parent), split)
-    named = source.get("annotations") or source.get("source")
-    return f"{split} ({_short(named)})" if isinstance(named, str) else split
+    named = _file_of(source)
+    return f"{split} ({named})" if named else split
 
 
 def _protocol(path: Path) -> Iterator[str]:
@@ -91,6 +91,7 @@ def _protocol(path: Path) -> Iterator[str]:
     of_data = {k: v for k, v in _split(config, split).items() if k in _TOLD_OF_EVALUATION}
     if "detections" in of_data:
         yield "boxes of a detector" if of_data.pop("detections") else "annotated boxes"
+    of_data = {name: value for name, value in of_data.items() if value}
     for values in (of_data, _inner(config, "data", "views"), _inner(config, "model", "evaluation")):
         yield from _told(values)
 
@@ -116,10 +117,15 @@ def _training(checkpoint: Path) -> tuple[str | None, dict[str, str]]:
     told["Batch"] = str(_inner(config, "data", "loading").get("batch_size", "not stated"))
     if told_of := ", ".join(_told(_inner(config, "data", "augment"))):
         told["Augmentation"] = told_of
-    root, train = _inner(config, "data").get("root"), _split(config, "train")
-    source = train.get("annotations") or train.get("source")
-    names = [_short(name) for name in (root, source) if isinstance(name, str)]
-    return ": ".join(names) or None, told
+    root, file = _inner(config, "data").get("root"), _file_of(_split(config, "train"))
+    folder = _short(root) if isinstance(root, str) else ""
+    return ": ".join(filter(None, (folder, file))) or None, told
+
+
+def _file_of(split: Mapping[str, Any]) -> str:
+    """Name of the file or folder that lists a split; empty where it is looked for."""
+    named = split.get("annotations") or split.get("source")
+    return _short(named) if isinstance(named, str) and named != "auto" else ""
 
 
 def _read_config(folder: Path) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 import torchvision
 from torch import Tensor, nn
@@ -173,9 +174,10 @@ def load_trunk_weights(trunk: ResNetTrunk, name: str, weights: str) -> None:
 
 
 def read_state_dict(path: str | Path) -> Mapping[str, Tensor]:
-    """Read a mapping of names to tensors from a .pth, .pt or .safetensors file.
+    """Read a mapping of names to tensors from a .pth, .pt or .safetensors file: never code.
 
-    A dict with the single level ``"state_dict"`` or ``"model"`` around it is unwrapped.
+    A dict with the single level ``"state_dict"`` or ``"model"`` around it is unwrapped; beside
+    that level there may be plain values and arrays of numbers, as in mmpose's files.
 
     Raises
     ------
@@ -194,7 +196,8 @@ def read_state_dict(path: str | Path) -> Mapping[str, Tensor]:
     else:
         load = partial(torch.load, map_location="cpu", weights_only=True)
     try:
-        state = load(path)
+        with torch.serialization.safe_globals(_array_types()):
+            state = load(path)
     except Exception as error:
         raise ValueError(f"{path}: not a readable weights file: {error}") from error
     for key in ("state_dict", "model"):
@@ -203,3 +206,11 @@ def read_state_dict(path: str | Path) -> Mapping[str, Tensor]:
     if not isinstance(state, Mapping) or not all(isinstance(v, Tensor) for v in state.values()):
         raise ValueError(f"{path}: expected a mapping of names to tensors")
     return state
+
+
+def _array_types() -> list[Any]:
+    """What arrays of numbers in a file are made of, under NumPy's names of before 2.0 too."""
+    made = np.zeros(0).__reduce__()[0]
+    kinds = [type(np.dtype(kind)) for kind in ("f4", "f8", "i4", "i8", "u1", "bool")]
+    named = [(made, "numpy.core.multiarray._reconstruct")]
+    return [made, *named, np.ndarray, np.dtype, *kinds]

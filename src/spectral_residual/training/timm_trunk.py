@@ -13,6 +13,7 @@ from .checkpoint import check_weights
 from .resnet import WEIGHTS_SUFFIXES, read_state_dict
 
 PREFIX = "timm/"
+_FINEST_OF_HRNET = 4
 
 
 class TimmTrunk(nn.Module):
@@ -29,7 +30,8 @@ class TimmTrunk(nn.Module):
         dict of the whole network in timm's names; its classifier may be another or missing.
     output_stride : int, optional
         Input pixels per output position, of one of the network's feature maps. By default the
-        largest; the deepest map of that stride is taken.
+        largest; the deepest map of that stride is taken. Of an HRNet 4 is the finest branch of
+        its last stage, as its pose networks use it.
     input_size : (int, int), optional
         Height and width (H, W) of the images: networks for one size (most vision transformers)
         are built for it, and whether the network takes it is tried without computing.
@@ -71,6 +73,8 @@ class TimmTrunk(nn.Module):
         level = len(strides) - 1 - strides[::-1].index(self.stride)
         self.channels = int(self.model.feature_info[level]["num_chs"])
         self.indices = self.model.prune_intermediate_layers([level], prune_norm=True)
+        if self.stride == _FINEST_OF_HRNET and hasattr(self.model, "incre_modules"):
+            self.channels = _keep_finest_branch(self.model)
         if input_size is not None:
             self._check_size(f"{PREFIX}{name}", input_size)
 
@@ -92,6 +96,23 @@ class TimmTrunk(nn.Module):
             x, indices=self.indices, output_fmt="NCHW", intermediates_only=True
         )
         return maps[0]
+
+
+def _keep_finest_branch(model: Any) -> int:
+    """Make an HRNet the trunk of its pose networks: the finest branch as the last stage fuses it.
+
+    What only classification and the coarser branches' outputs need is dropped (Sun et al., "Deep
+    High-Resolution Representation Learning for Human Pose Estimation", CVPR 2019).
+
+    Returns
+    -------
+    int
+        Channels of the branch.
+    """
+    last = model.stage4[-1]
+    last.fuse_layers, last.multi_scale_output = last.fuse_layers[:1], False
+    model.incre_modules = None
+    return int(last.num_in_chs[0])
 
 
 def _create(name: str, weights: str | None, input_size: tuple[int, int] | None) -> Any:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, ClassVar
 
 from ..training.pretrained import PretrainedModel
-from .network import C2D, described_network, view_probabilities
+from .network import C2D, VideoNetwork, described_network, view_probabilities
 from .predict import stored_views
 
 
@@ -34,11 +35,12 @@ class VideoModel(PretrainedModel[C2D]):
 
     def details(self) -> dict[str, str]:
         """What the card tells of the network: a line by its name."""
-        network, (height, width) = self.stored["network"], self.stored["input_size"]
+        network = asdict(VideoNetwork(**self.stored["network"]))
+        height, width = self.stored["input_size"]
         sampling = self.stored.get("sampling", {})
         lines = {
-            "Network": f"C2D for video classification with {network['backbone']}",
-            **self.block_details(),
+            "Network": f"Video classification with C2D, {network['backbone']}",
+            **self.block_details(network),
             "Input": f"clips of {self.stored['frames']} frames of {height}x{width} (H x W), RGB, "
             "ImageNet mean and deviation",
             "Output": f"scores of {len(self.classes)} classes",
