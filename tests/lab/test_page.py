@@ -183,6 +183,20 @@ def test_without_networks_the_page_says_how_to_get_them():
 
 
 @needs_gradio
+def test_a_session_without_a_picture_is_told():
+    import gradio
+
+    from spectral_residual.lab.page.networks import Shown
+    from spectral_residual.lab.page.tabs import PoseTab
+
+    with gradio.Blocks():
+        tab = PoseTab([Shown("no block", "", pose_model())], examples())
+    with pytest.raises(ValueError, match="there is no picture yet, or no longer"):
+        tab._whole(None)
+    assert tab._whole(tab.start()[0])[0].box == (0, 0, 319, 319)
+
+
+@needs_gradio
 @pytest.mark.parametrize(
     ("options", "message"),
     [

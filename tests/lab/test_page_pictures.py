@@ -115,3 +115,11 @@ def test_no_video_is_named_without_its_folder(tmp_path):
     (tmp_path / "a.mp4").write_text("no video")
     with pytest.raises(VideoError, match=r"^a\.mp4: not a video"):
         clips.classify(video_model(), tmp_path / "a.mp4")
+
+
+def test_a_network_that_does_not_say_how_clips_are_sampled(tmp_path):
+    clips.write_example(ACTIONS[0], 0, tmp_path / "clip.mp4")
+    model = video_model()
+    del model.stored["sampling"]
+    with pytest.raises(ValueError, match="its sampling cannot be used"):
+        clips.classify(model, tmp_path / "clip.mp4")

@@ -11,9 +11,10 @@ import numpy as np
 from ...errors import printable
 from ...report.figures import contact_sheet
 from ...video.container import VideoError, open_video
+from ...video.predict import stored_views
 from ...video.pretrained import VideoModel
 from ...video.reader import VideoReader
-from ...video.sampling import Clip, Views, view_indices
+from ...video.sampling import Views, view_indices
 from ..generated.actions import render_action, sample_action
 from ..generated.write_videos import write_video
 from .pictures import Picture
@@ -118,7 +119,7 @@ def classify(model: VideoModel, path: str | Path) -> Classified:
 
 
 def _sampled(model: VideoModel, path: Path) -> Picture:
-    clip = Clip(model.stored["frames"], model.stored["sampling"]["stride"])
+    clip = stored_views("this network", [path], model.stored).clip
     with VideoReader(path) as reader:
         if reader.num_frames > MOST_FRAMES:
             raise VideoError(

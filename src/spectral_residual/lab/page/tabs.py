@@ -162,11 +162,12 @@ class PoseTab:
         picture = read_picture(path)
         return self._look(View(picture, whole_box(picture)))
 
-    def _whole(self, view: View) -> list[Any]:
+    def _whole(self, old: View | None) -> list[Any]:
+        view = _looked_at(old)
         return self._look(View(view.picture, whole_box(view.picture)))
 
-    def _corner(self, view: View, event: gr.SelectData) -> list[Any]:
-        at = _place(event)
+    def _corner(self, old: View | None, event: gr.SelectData) -> list[Any]:
+        view, at = _looked_at(old), _place(event)
         if view.corner is None:
             new = replace(view, corner=at)
             rest = (gr.skip() for _ in self.outputs[2:])
@@ -178,7 +179,8 @@ class PoseTab:
             box = view.box
         return self._look(View(view.picture, box))
 
-    def _point(self, view: View, event: gr.SelectData) -> list[Any]:
+    def _point(self, old: View | None, event: gr.SelectData) -> list[Any]:
+        view = _looked_at(old)
         fields = [
             field_at(shown.model, view.picture, view.box, _place(event)) for shown in self.networks
         ]
@@ -314,6 +316,13 @@ def _joint_table(networks: Sequence[Shown[PoseModel]]) -> gr.Dataframe:
         max_height=800,
         elem_id="joints",
     )
+
+
+def _looked_at(view: View | None) -> View:
+    """What a session looks at; ValueError at its start, and when it was idle for an hour."""
+    if view is None:
+        raise ValueError("there is no picture yet, or no longer: choose one")
+    return view
 
 
 def _number(name: str, value: int, unit: str) -> gr.Number:
