@@ -2,7 +2,7 @@ PYTHON ?= python3
 VENV ?= .venv
 RUN = $(VENV)/bin/
 
-.PHONY: demo demo-video test test-long test-lowest lint types unit env lock wheel clean
+.PHONY: demo demo-video test test-long test-lowest lint types docs unit env lock wheel clean
 
 demo: env  ## generate people, train without and with SRL blocks, compare, write a report
 	$(RUN)srl demo pose
@@ -10,7 +10,7 @@ demo: env  ## generate people, train without and with SRL blocks, compare, write
 demo-video: env  ## generate videos of actions, train without and with blocks, compare
 	$(RUN)srl demo video
 
-test: lint types unit  ## all checks
+test: lint types docs unit  ## all checks
 
 lint: env
 	$(RUN)ruff check .
@@ -18,6 +18,9 @@ lint: env
 
 types: env
 	$(RUN)mypy
+
+docs: env  ## the documentation site, site/index.html; warnings are errors
+	NO_MKDOCS_2_WARNING=1 $(RUN)mkdocs build --quiet --strict
 
 unit: env
 	$(RUN)python -m pytest
@@ -27,7 +30,7 @@ env: $(VENV)/installed  ## virtual environment with everything that is needed
 $(VENV)/installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(RUN)pip install --quiet --disable-pip-version-check $(LOCK:%=--constraint %) \
-		--editable ".[video,dev]"
+		--editable ".[video,dev,docs]"
 	touch $@
 
 lock: env  ## the versions of the environment as requirements.lock, for make env LOCK=requirements.lock
@@ -60,4 +63,4 @@ $(VENV)-lowest/installed: pyproject.toml
 	touch $@
 
 clean:
-	rm -rf $(VENV) $(VENV)-lowest demo runs build dist
+	rm -rf $(VENV) $(VENV)-lowest demo runs build dist site

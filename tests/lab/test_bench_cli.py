@@ -59,7 +59,7 @@ def test_command(rows_file, tmp_path, capsys):
     assert capsys.readouterr().out == printed
     page = tmp_path / "page.md"
     assert main(["show", str(stored), str(stored), "--markdown", str(page)]) == 0
-    assert page.read_text().count(f"```\n{printed.rstrip()}\n```") == 2
+    assert page.read_text().count(f"```text\n{printed.rstrip()}\n```") == 2
     report = read_report(stored)
     assert len(report.rows) == 2 + 2 * 4
 

@@ -170,7 +170,7 @@ def show(files: list[Path], *, markdown: Path | None = None) -> None:
     command = f"srl bench show {' '.join(map(str, files))} --markdown {markdown}"
     parts = [f"# Benchmarks\n\nWritten by `{command}`.\n"]
     for path, text in zip(files, texts, strict=True):
-        parts.append(f"## {path.name}\n\n```\n{text}\n```\n")
+        parts.append(f"## {path.name}\n\n```text\n{text}\n```\n")
     write_file(markdown, "\n".join(parts))
 
 
