@@ -238,6 +238,7 @@ def test_version(capsys):
         ("torchvision", ["cost", "model", "resnet18", "--input", "3", "32", "32"], "pose"),
         ("matplotlib", ["viz"], "pose"),
         ("av", ["data", "videos", "somewhere"], "video"),
+        ("gradio", ["demo", "page"], "page"),
         ("onnxscript", ["export", "--ckpt", "absent.ckpt", "--output", "x"], "export"),
         ("onnxruntime", ["export", "--ckpt", "absent.ckpt", "--output", "x"], "export"),
     ],

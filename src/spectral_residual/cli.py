@@ -51,6 +51,9 @@ usage: srl COMMAND ...
         where known data sets come from, and which files are expected
   srl demo pose | video [--output FOLDER]
         generate data, train with and without SRL blocks, compare
+  srl demo page [--pose FILE] [--pose-base FILE] [--video FILE] [--port PORT]
+        skeletons, receptive fields and classes of your pictures and clips, and the cost of every
+        block in your network, as a page in the browser
   srl experiment list | run NAME | viz NAME | report [NAME]
         run a table of the paper, or what can be run here; tabulate the results
   srl viz --ckpt NAME=FILE ... --config FILE
@@ -153,7 +156,11 @@ _COMMANDS: dict[str, str | dict[str, str]] = {
         "split": "pose.split:split",
         "where": "configs.where:where",
     },
-    "demo": {"pose": "lab.demo.pose:pose", "video": "lab.demo.video:video"},
+    "demo": {
+        "pose": "lab.demo.pose:pose",
+        "video": "lab.demo.video:video",
+        "page": "lab.page.command:page",
+    },
     "experiment": {
         "list": "lab.experiments.runner:list_",
         "run": "lab.experiments.runner:run",

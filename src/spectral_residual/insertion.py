@@ -90,8 +90,7 @@ def insert_blocks(
     ValueError
         If a module name, the block or an option is unknown (the nearest is suggested), no module
         is named, an output is no feature map or of a kind that the block is not defined for, a
-        callable returns no module or one with another output shape, or the network does not run
-        up to the modules.
+        callable returns no module or one of another output shape, or the network does not run.
     TypeError
         If `after` is one name instead of a sequence.
     """

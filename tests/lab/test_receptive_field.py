@@ -47,6 +47,19 @@ def test_a_convolution_gives_its_mirrored_kernel():
     assert field.shares()["energy_outside"] == 0
 
 
+def test_any_position_of_the_map():
+    torch.manual_seed(0)
+    layer = nn.Conv2d(3, 4, 3, padding=1, bias=False).double()
+    field = effective_receptive_field(layer, images(), at=(15, 0))
+    kernel = layer.weight.detach().sum(dim=0).abs().sum(dim=0).numpy()
+    expected = np.zeros((16, 12))
+    expected[14:, :2] = kernel[:2, 1:]
+    np.testing.assert_allclose(field.absolute, expected, atol=1e-12)
+    for at in ((16, 0), (0, -1)):
+        with pytest.raises(ValueError, match=r"expected a row and column of a map of 16x12"):
+            effective_receptive_field(layer, images(), at=at)
+
+
 def test_a_global_mean_sees_everything_alike():
     field = effective_receptive_field(Mean(), images())
     np.testing.assert_allclose(field.absolute, 3 / (16 * 12), rtol=1e-12)

@@ -25,6 +25,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate
 from pathlib import Path
+from typing import Protocol
 
 import torch
 from torch.profiler import ProfilerActivity, profile
@@ -160,8 +161,19 @@ def measure(
     ]
 
 
+class Timed(Protocol):
+    """How often a visit repeats a call, and the seconds of one call in every round."""
+
+    repeats: int
+    seconds: list[float]
+
+    @property
+    def call(self) -> Callable[[], object]:
+        """What is timed."""
+
+
 def run_rounds(
-    groups: Sequence[Sequence[Job]], device: torch.device, rounds: int, deadline: float
+    groups: Sequence[Sequence[Timed]], device: torch.device, rounds: int, deadline: float
 ) -> Iterator[int]:
     """Time the jobs of all groups once in every round, and give its number when it is finished.
 
@@ -179,6 +191,11 @@ def run_rounds(
                 job.seconds.append(_time(job, device))
         longest = max(longest, time.perf_counter() - start)
         yield number + 1
+
+
+def visit_repeats(seconds: float) -> int:
+    """Calls in one visit, for a call that takes so many seconds."""
+    return min(_MOST_REPEATS, math.ceil(_VISIT_SECONDS / max(seconds, 1e-9)))
 
 
 def peak_memory(call: Callable[[], object], device: torch.device) -> int:
@@ -219,10 +236,10 @@ def _prepare(job: Job, device: torch.device) -> None:
             f"of {device}; leave it out by --blocks, --sizes or --rows, or choose a smaller "
             f"batch: {error}"
         ) from error
-    job.repeats = min(_MOST_REPEATS, math.ceil(_VISIT_SECONDS / max(seconds, 1e-9)))
+    job.repeats = visit_repeats(seconds)
 
 
-def _time(job: Job, device: torch.device) -> float:
+def _time(job: Timed, device: torch.device) -> float:
     """Seconds of one call, as the mean over ``job.repeats``."""
     _synchronize(device)
     start = time.perf_counter()

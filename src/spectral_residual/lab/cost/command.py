@@ -179,7 +179,7 @@ def _build(name: str, input_size: tuple[int, ...], blocks: dict[str, Any]) -> nn
             raise ValueError(f"{name} takes inputs 3 T H W, got {' '.join(map(str, input_size))}")
         backbone = name.removeprefix(_C2D)
         return VideoNetwork(backbone, **blocks).build(400, input_size[1], input_size[2:])
-    model = _of_library(name, [kind + trunk for kind in _OWN for trunk in RESNETS])
+    model = library_network(name, [kind + trunk for kind in _OWN for trunk in RESNETS])
     if blocks["block"] is None:
         return model
     after, options = blocks.get("block_after", ()), blocks["block_options"]
@@ -188,15 +188,28 @@ def _build(name: str, input_size: tuple[int, ...], blocks: dict[str, Any]) -> nn
     )
 
 
-def _of_library(name: str, ours: list[str]) -> nn.Module:
-    """A network of torchvision or timm; an error that tells those and `ours` if there is none."""
+def library_network(name: str, others: Sequence[str] = ()) -> nn.Module:
+    """A network of torchvision or timm with random weights.
+
+    Parameters
+    ----------
+    name : str
+        torchvision goes first; ``timm/NAME`` asks for timm.
+    others : sequence of str
+        Further names that an error may suggest.
+
+    Raises
+    ------
+    ValueError
+        If there is none of this name.
+    """
     import torchvision
 
     known = torchvision.models.list_models()
     if name in known:
         network: nn.Module = torchvision.models.get_model(name, weights=None)
         return network
-    known += ours
+    known += others
     try:
         import timm
     except ImportError:

@@ -25,7 +25,7 @@ _BATCH = 8
 
 @dataclass(frozen=True, eq=False)
 class ReceptiveField:
-    """Gradient of the centre of a map over the input pixels.
+    """Gradient of one position of a map over the input pixels.
 
     Attributes
     ----------
@@ -47,9 +47,12 @@ class ReceptiveField:
 
 
 def effective_receptive_field(
-    model: nn.Module, images: Tensor, layer: str | None = None
+    model: nn.Module,
+    images: Tensor,
+    layer: str | None = None,
+    at: tuple[int, int] | None = None,
 ) -> ReceptiveField:
-    """Gradient of the sum of all channels at the centre of a map, over the input.
+    """Gradient of the sum of all channels at one position of a map, over the input.
 
     Parameters
     ----------
@@ -59,7 +62,9 @@ def effective_receptive_field(
         Its input, (N, 3, H, W).
     layer : str, optional
         Module whose output is looked at, as in ``model.named_modules()``; by default the
-        network's output. It must be a map (N, C, h, w); its centre is (h // 2, w // 2).
+        network's output. It must be a map (N, C, h, w).
+    at : (int, int), optional
+        Row and column in that map; by default its centre (h // 2, w // 2).
 
     Returns
     -------
@@ -69,7 +74,7 @@ def effective_receptive_field(
     Raises
     ------
     ValueError
-        If there are no images, or what is looked at is no map.
+        If there are no images, what is looked at is no map, or the position is outside of it.
     """
     if images.dim() != 4 or len(images) == 0:
         raise ValueError(f"expected images of shape (N, 3, H, W), got {tuple(images.shape)}")
@@ -86,7 +91,7 @@ def effective_receptive_field(
                 pixels = batch.detach().clone().requires_grad_()
                 seen.clear()
                 model(pixels)
-                (gradient,) = torch.autograd.grad(_centre(seen, layer), pixels)
+                (gradient,) = torch.autograd.grad(_position(seen, layer, at), pixels)
                 gradient = gradient.double().cpu()
                 absolute += gradient.abs().sum(dim=(0, 1))
                 energy += gradient.square().sum(dim=(0, 1))
@@ -137,7 +142,7 @@ def receptive_field_figure(fields: Mapping[str, ReceptiveField]) -> bytes:
     return render(figure)
 
 
-def _centre(seen: list[object], layer: str | None) -> Tensor:
+def _position(seen: list[object], layer: str | None, at: tuple[int, int] | None) -> Tensor:
     name = "the network" if layer is None else f"module {layer!r}"
     if len(seen) != 1:
         raise ValueError(f"{name} must be called once for an input, got {len(seen)} calls")
@@ -145,7 +150,11 @@ def _centre(seen: list[object], layer: str | None) -> Tensor:
     if not isinstance(maps, Tensor) or maps.dim() != 4:
         shape = tuple(maps.shape) if isinstance(maps, Tensor) else type(maps).__name__
         raise ValueError(f"the output of {name} must be a map (N, C, h, w), got {shape}")
-    return maps[:, :, maps.shape[2] // 2, maps.shape[3] // 2].sum()
+    height, width = maps.shape[2:]
+    row, column = (height // 2, width // 2) if at is None else at
+    if not (0 <= row < height and 0 <= column < width):
+        raise ValueError(f"at: got {at}, expected a row and column of a map of {height}x{width}")
+    return maps[:, :, row, column].sum()
 
 
 def _central(shape: tuple[int, ...]) -> tuple[int, int, int, int]:
