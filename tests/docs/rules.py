@@ -137,7 +137,9 @@ NOT_RUN = [
     NotRun(r"(\w+=\S+ )*\S*(python -m )?pytest ", "is other tests; the files exist", files_exist),
     NotRun(r"(pipx run pre-commit|hf upload) ", "wants the network", known),
     NotRun(r"PYTHONPATH=examples python ", "takes minutes; the examples are tested", known),
-    NotRun(r"srl demo ", "takes minutes, and tests/lab run it; the options are right", parses),
+    NotRun(
+        r"srl demo ", "takes minutes or serves, and tests/lab run it; the options are right", parses
+    ),
     NotRun(r"python examples/", "other tests run it", run_elsewhere),
     NotRun(r"python -m http.server ", "serves until it is stopped", known),
     NotRun(r"python benchmarks/", "measures for minutes; the file exists", files_exist),
