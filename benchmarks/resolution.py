@@ -1,6 +1,6 @@
 """Trained pose networks at other resolutions than their own: PCK, and what is kept of it.
 
-python benchmarks/resolution.py --root FOLDER --checkpoints '{"srl": FILE}' [--json FILE]
+python benchmarks/resolution.py --root FOLDER --checkpoints NAME=FILE ... [--json FILE]
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def pck(checkpoint: Path, root: Path, split: Split, size: tuple[int, int]) -> fl
         trained_size=trained,
     )
     task.network.load_state_dict(network.state_dict())
-    joints = Joints(sigmas=list(skeleton.sigmas))
+    joints = Joints(sigmas=dict(zip(skeleton.names, skeleton.sigmas, strict=True)))
     data = KeypointDataModule(
         root, train=split, val=split, input_size=size, joints=joints, loading=Loading(32, 0)
     )
@@ -46,7 +46,7 @@ def pck(checkpoint: Path, root: Path, split: Split, size: tuple[int, int]) -> fl
 def main(
     *,
     root: Path,
-    checkpoints: dict[str, Path],
+    checkpoints: dict[str, str],
     annotations: str = "lspet_val.json",
     images: str = "val",
     json_: Path | None = None,
@@ -57,8 +57,8 @@ def main(
     ----------
     root : path
         Folder of the data.
-    checkpoints : dict of str to path
-        What to measure, by name.
+    checkpoints : dict of str to str
+        Checkpoints to measure, by name.
     annotations, images : str
         File and folder below `root`.
     json_ : path, optional
@@ -69,7 +69,7 @@ def main(
     for name, checkpoint in checkpoints.items():
         found[name] = {}
         for size in SIZES:
-            found[name][f"{size[0]}x{size[1]}"] = pck(checkpoint, root, split, size)
+            found[name][f"{size[0]}x{size[1]}"] = pck(Path(checkpoint), root, split, size)
             print(name, size, found[name], file=sys.stderr)
     sizes = list(next(iter(found.values())))
     rows = [(name, *(f"{row[size]:.1f}" for size in sizes)) for name, row in found.items()]

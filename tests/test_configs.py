@@ -67,7 +67,11 @@ def test_an_existing_path_wins(elsewhere):
 @pytest.mark.parametrize(
     ("kind", "name", "message"),
     [
-        ("pose", "lspet", "'lspet' may be any of lspet_resnet18_128x96, lspet_short_128x96"),
+        (
+            "pose",
+            "lspet",
+            "'lspet' may be any of lspet_lite0_128x96, lspet_resnet18_128x96, lspet_short_128x96",
+        ),
         ("pose", "srl", "'srl' may be any of blocks/srl, short_blocks/srl"),
         ("pose", "lspet_shrot", "file lspet_shrot, and none .* did you mean 'lspet_short_128x96'"),
         ("video", "lspet_short", "no configuration file lspet_short, and none of this name"),
