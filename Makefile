@@ -23,14 +23,14 @@ docs: env  ## the documentation site, site/index.html; warnings are errors
 	NO_MKDOCS_2_WARNING=1 $(RUN)mkdocs build --quiet --strict
 
 unit: env
-	$(RUN)python -m pytest
+	OMP_NUM_THREADS=1 $(RUN)python -m pytest --numprocesses 2 --dist loadfile
 
 env: $(VENV)/installed  ## virtual environment with everything that is needed
 
 $(VENV)/installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(RUN)pip install --quiet --disable-pip-version-check $(LOCK:%=--constraint %) \
-		--editable ".[video,dev,docs]"
+		--editable ".[page,dev,docs]"
 	touch $@
 
 lock: env  ## the versions of the environment as requirements.lock, for make env LOCK=requirements.lock

@@ -1,6 +1,6 @@
 """Trained pose networks at other resolutions than their own: PCK, and what is kept of it.
 
-python benchmarks/resolution.py --root FOLDER --checkpoints NAME=FILE ... [--json FILE]
+python benchmarks/resolution.py --root FOLDER --checkpoints NAME=FILE [--json FILE]
 """
 
 from __future__ import annotations
