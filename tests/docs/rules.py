@@ -75,6 +75,7 @@ EXCHANGED = [
     (r"--html FILE", "--html page.html"),
     (r"(--data\.predict\.images FOLDER)", r"\1/val2017"),
     (r"--clips N", "--clips 1"),
+    (r"(--model\.network\.weights) lite0\.safetensors", r"\1 null"),
 ]
 """Names that stand for something else than the files of `stand_ins.furnish`."""
 
