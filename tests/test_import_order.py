@@ -177,7 +177,7 @@ def test_import_loads_torch_and_nothing_else():
     assert parts == below | {"errors"}
 
 
-@pytest.mark.parametrize("module", [*SHARED_WITH_RUNTIME, "runtime"])
+@pytest.mark.parametrize("module", [*sorted(SHARED_WITH_RUNTIME), "runtime"])
 def test_the_runtime_needs_no_torch(module):
     """In a process that cannot import torch, nor what only training needs."""
     program = (
