@@ -13,6 +13,7 @@ from pathlib import Path
 import coloured_videos
 import keypoint_files
 import pytest
+import small_checkpoints
 import torch
 import yaml
 
@@ -71,3 +72,19 @@ def test_training_goes_on_and_validates(written, tmp_path):
     assert {k: {n: v.shape for n, v in s.items()} for k, s in states[0].items()} == {
         k: {n: v.shape for n, v in s.items()} for k, s in states[1].items()
     }
+
+
+@pytest.mark.parametrize("task", ["pose", "video"])
+def test_alpha_without_an_axis(task, tmp_path):
+    """As it was before FSDP2 wanted one."""
+    content = small_checkpoints.make(task)
+    weights = content["state_dict"]
+    names = [name for name in weights if name.endswith("alpha")]
+    assert names
+    for number, name in enumerate(names):
+        weights[name] = torch.tensor(0.5 + number)
+    torch.save(content, tmp_path / "old.ckpt")
+    load = load_pose_network if task == "pose" else load_video_network
+    state = load(tmp_path / "old.ckpt")[0].state_dict()
+    found = [state[name.removeprefix("network.")] for name in names]
+    assert [value.tolist() for value in found] == [[0.5 + n] for n in range(len(names))]

@@ -331,7 +331,8 @@ def check_weights(weights: Mapping[str, Any], expected: Mapping[str, Any]) -> No
 
 
 def _shape(value: Any) -> str:
-    return f"shape {tuple(value.shape)}" if isinstance(value, Tensor) else "nothing"
+    """Shape in words; numbers without an axis, as alpha once was, are loaded as if they had one."""
+    return f"shape {tuple(value.shape) or (1,)}" if isinstance(value, Tensor) else "nothing"
 
 
 def _flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
