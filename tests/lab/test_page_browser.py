@@ -156,10 +156,11 @@ def test_page_in_a_browser(address, browser_page, folder):
 @needs_gradio
 @needs_browser
 def test_blocks_in_a_browser(address, browser_page):
+    """The page is ended while it measures."""
     page = browser_page
     page.goto(address)
     page.get_by_role("tab", name="Which block").click()
-    for name, text in (("#network", "squeezenet"), ("#after", "features.9"), ("#time", "5")):
+    for name, text in (("#network", "squeezenet"), ("#after", "features.9"), ("#time", "60")):
         page.locator(f"{name} input, {name} textarea").first.fill(text)
     page.locator("#measure").click()
     message = page.locator(".toast-body").first

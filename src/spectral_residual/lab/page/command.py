@@ -6,6 +6,7 @@ import importlib.util
 import os
 import signal
 import socket
+import sys
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,7 +22,7 @@ def page(
     video: str | None = None,
     host: str = "127.0.0.1",
     port: int = 7860,
-) -> int:
+) -> None:
     """Show trained networks, and what every block costs in yours, as a page in the browser.
 
     Pose: skeletons, heatmaps and effective receptive fields of pictures, with and without a block.
@@ -69,7 +70,9 @@ def page(
     with tempfile.TemporaryDirectory(prefix="srl_page_") as folder:
         _keep_to_itself(host, Path(folder))
         _serve(networks, Path(folder), host, port)
-    return 0
+    # PyTorch aborts a process that ends as usual while a thread computes.
+    sys.stdout.flush()
+    os._exit(0)
 
 
 def _serve(networks: Networks, folder: Path, host: str, port: int) -> None:
