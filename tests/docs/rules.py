@@ -63,7 +63,6 @@ EXCHANGED = [
     (r"(srl data people) FOLDER", r"\1 new"),
     (r"(srl data videos) data/actions", r"\1 made"),
     (r"OWNER/", ""),
-    (r"(srl publish .*--output) FOLDER", r"\1 published"),
     (
         r"(srl pose convert) FILE --output FOLDER",
         r"\1 pose_hrnet_w32_256x192.pth --output converted",

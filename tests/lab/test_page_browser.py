@@ -34,7 +34,7 @@ QUIET = [
     *("--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"),
     *("--disable-component-update", "--disable-sync"),
 ]
-SECONDS = 120
+SECONDS = 300
 
 
 def free_port():

@@ -151,7 +151,7 @@ def test_from_a_hub_with_revisions_and_without_it(written, folder, tmp_path):
 def test_without_huggingface_hub(written, monkeypatch):
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)
     with pytest.raises(
-        ModuleNotFoundError, match=r'no file or folder .*"spectral_residual\[hub\]"'
+        ModuleNotFoundError, match=r'no file or folder .*"spectral_residual\[pose\]"'
     ):
         LOAD[written[0]](OWNED)
 
