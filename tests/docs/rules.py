@@ -72,7 +72,6 @@ EXCHANGED = [
     (r"(srl bench show) FILE", r"\1 results/bench_lspet_short_cpu.json"),
     (r"=FILE", "=network.ckpt"),
     (r"--html FILE", "--html page.html"),
-    (r"(--data\.predict\.images FOLDER)", r"\1/val2017"),
     (r"--clips N", "--clips 1"),
     (r"(--model\.network\.weights) lite0\.safetensors", r"\1 null"),
 ]
