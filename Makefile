@@ -47,6 +47,7 @@ test-long: env  ## crashes, soak: hours
 # width, and ONNX files of them, want newer ones than torch 2.9 and ONNX Runtime 1.20.
 LOWEST = tests/transforms tests/blocks tests/test_insertion.py tests/test_commands.py \
 	tests/test_cli.py tests/test_checkpoints_of_before.py tests/pose/test_pose_task.py \
+	tests/training/test_timm_trunk.py tests/training/test_pretrained.py \
 	tests/video/test_video_task.py \
 	--ignore tests/blocks/test_srl_onnx.py \
 	--deselect tests/blocks/test_srl_properties.py::test_exported_graph_takes_any_size
