@@ -44,13 +44,15 @@ test-long: env  ## crashes, soak: hours
 	SRL_LONG=1 $(RUN)python -m pytest -s tests/long
 
 # The lowest release of every dependency that pyproject.toml promises. Graphs of any height and
-# width, and ONNX files of them, want newer ones than torch 2.9 and ONNX Runtime 1.20.
+# width, and ONNX files of them, want newer ones than torch 2.9 and ONNX Runtime 1.20; ConvNeXt as a
+# trunk, timm 1.0.31 (older ones count its stem as a map, which ends in an error).
 LOWEST = tests/transforms tests/blocks tests/test_insertion.py tests/test_commands.py \
 	tests/test_cli.py tests/test_checkpoints_of_before.py tests/pose/test_pose_task.py \
 	tests/training/test_timm_trunk.py tests/training/test_pretrained.py \
 	tests/video/test_video_task.py \
 	--ignore tests/blocks/test_srl_onnx.py \
-	--deselect tests/blocks/test_srl_properties.py::test_exported_graph_takes_any_size
+	--deselect tests/blocks/test_srl_properties.py::test_exported_graph_takes_any_size \
+	-k "not convnext_atto"
 
 test-lowest: $(VENV)-lowest/installed  ## blocks and commands with the lowest versions
 	$(VENV)-lowest/bin/python -m pytest $(LOWEST)
