@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import sys
+import tempfile
 from pathlib import Path
 
 import lightning
@@ -37,10 +38,12 @@ def pck(checkpoint: Path, root: Path, split: Split, size: tuple[int, int]) -> fl
     data = KeypointDataModule(
         root, train=split, val=split, input_size=size, joints=joints, loading=Loading(32, 0)
     )
-    trainer = lightning.Trainer(
-        accelerator="cpu", logger=False, enable_progress_bar=False, enable_checkpointing=False
-    )
-    return 100 * trainer.validate(task, data, verbose=False)[0]["val/PCK"]
+    with tempfile.TemporaryDirectory() as folder:  # for results and metrics
+        trainer = lightning.Trainer(
+            accelerator="cpu", logger=False, enable_progress_bar=False, enable_checkpointing=False,
+            default_root_dir=folder,
+        )  # fmt: skip
+        return 100 * trainer.validate(task, data, verbose=False)[0]["val/PCK"]
 
 
 def main(

@@ -62,8 +62,9 @@ def test_what_the_card_says_is_what_is_measured(name, shared_data, tmp_path):
         loading=Loading(32, 0),
     )  # fmt: skip
     trainer = lightning.Trainer(
-        accelerator="cpu", logger=False, enable_progress_bar=False, enable_checkpointing=False
-    )
+        accelerator="cpu", logger=False, enable_progress_bar=False, enable_checkpointing=False,
+        default_root_dir=tmp_path,
+    )  # fmt: skip
     found = trainer.validate(task, data, verbose=False)[0]["val/PCK"]
     assert found == pytest.approx(pck, abs=0.03)
     assert found > 0.78
