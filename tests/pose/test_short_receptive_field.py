@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 import torchvision
 from torch import nn
 
 from networks import create_simple_baseline
-from spectral_residual import SRLBlock
+from spectral_residual import SRLBlock, inserted_blocks
 from spectral_residual.pose.network import PoseNetwork, check_network
+from spectral_residual.pose.task import PoseTask
 from spectral_residual.training.resnet import ResNetTrunk
 
 
@@ -206,3 +209,43 @@ def test_checkpoints_of_before_these_options_still_fit():
     with pytest.raises(ValueError, match="network.stages: 4 in the checkpoint, 2 here"):
         check_network(checkpoint, other, (64, 64))
     assert PoseNetwork().stages == 4
+
+
+@pytest.mark.parametrize(
+    ("options", "places"),
+    [
+        ({"backbone": "resnet18"}, ["d1", "d2", "d3"]),
+        ({"backbone": "resnet18", "stages": 2}, ["d1"]),
+        ({"backbone": "resnet18", "output_stride": 16}, ["d1", "d2"]),
+        ({"backbone": "timm/resnet18", "output_stride": 8}, ["d1"]),
+        ({"backbone": "resnet18", "block_after": ["d2"]}, ["d2"]),
+    ],
+)
+def test_by_default_a_block_after_every_deconvolution(options, places):
+    network = PoseNetwork(block="srl", deconv_channels=8, **options)
+    task = PoseTask(network, input_size=(64, 64))
+    assert [entry.after for entry in inserted_blocks(task.network, (3, 64, 64))] == places
+    stored = task.describe()
+    assert stored["network"]["block_after"] == places
+    PoseTask(replace(network, block_after=places), input_size=(64, 64)).check_checkpoint(
+        {"spectral_residual_pose": stored}
+    )
+
+
+def test_a_block_without_a_place_is_refused():
+    trunk = {"backbone": "timm/resnet18", "output_stride": 4, "block": "srl"}
+    with pytest.raises(ValueError, match="block_after is not given, and no deconvolution"):
+        PoseNetwork(**trunk).build(3, (64, 64))
+    with pytest.raises(ValueError, match="'srl' has no place: block_after is empty"):
+        PoseNetwork("resnet18", block="srl", block_after=[]).build(3, (64, 64))
+
+
+@pytest.mark.parametrize("places", [["d1", "d2", "d3"], ["d1"], None])
+def test_places_of_no_block_are_no_difference(places):
+    task = PoseTask(PoseNetwork("resnet18", stages=2, deconv_channels=8), input_size=(64, 64))
+    stored = task.describe()
+    stored["network"] |= {"block_after": places}
+    task.check_checkpoint({"spectral_residual_pose": stored})
+    stored["network"] |= {"block": "srl"}
+    with pytest.raises(ValueError, match="network.block: 'srl' in the checkpoint, None here"):
+        task.check_checkpoint({"spectral_residual_pose": stored})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -122,9 +122,10 @@ class PoseNetwork:
         to 4.
     block : str or None
         Block to insert, a name for `create_block`, e.g. ``srl``.
-    block_after : list of str
+    block_after : list of str or None
         Modules to insert it after: ``d1``, ``d2``, ``d3``, ``backbone.layer3``,
-        ``backbone.layer2.1``, with timm ``backbone.model.blocks.2``, ...
+        ``backbone.layer2.1``, with timm ``backbone.model.blocks.2``, ...; None: every
+        deconvolution.
     block_options : dict
         Options of the block, e.g. ``{"modes": 8}``; they are listed at the end of the help.
     """
@@ -136,7 +137,7 @@ class PoseNetwork:
     dilated: bool = False
     deconv_channels: int = 256
     block: str | None = None
-    block_after: list[str] = field(default_factory=lambda: ["d1", "d2", "d3"])
+    block_after: list[str] | None = None
     block_options: dict[str, Any] = field(default_factory=dict)
 
     def build(self, num_joints: int, input_size: tuple[int, int]) -> SimpleBaseline:
@@ -154,20 +155,31 @@ class PoseNetwork:
         ------
         ValueError
             If a name is unknown (the nearest is suggested), the options of the trunk do not go
-            together, the input size is no multiple of its stride, or options are given without a
-            block.
+            together, the input size is no multiple of its stride, options are given without a
+            block, or a block without places where there is no deconvolution.
         """
         if self.block is None and self.block_options:
             raise ValueError(f"block_options {self.block_options} are given, but no block")
         trunk = self._trunk(input_size)
         check_input_size(input_size, trunk.stride)
         model = SimpleBaseline(trunk, num_joints, self.deconv_channels)
-        if self.block is not None:
-            insert_blocks(
-                model, after=self.block_after, block=self.block, input_size=(3, *input_size),
-                block_options=self.block_options,
-            )  # fmt: skip
+        if self.block is None:
+            return model
+        after = self.placed(model).block_after
+        if not after:
+            none = "is empty" if self.block_after == [] else "is not given, and no deconvolution"
+            raise ValueError(f"block {self.block!r} has no place: block_after {none}")
+        insert_blocks(
+            model, after=after, block=self.block, input_size=(3, *input_size),
+            block_options=self.block_options,
+        )  # fmt: skip
         return model
+
+    def placed(self, model: SimpleBaseline) -> PoseNetwork:
+        """The same with `block_after` as a list, for the network that was built of it."""
+        if self.block_after is not None:
+            return self
+        return replace(self, block_after=list(model.deconvolutions))
 
     def _trunk(self, input_size: tuple[int, int]) -> ResNetTrunk | TimmTrunk:
         if not self.backbone.startswith(PREFIX):
@@ -216,7 +228,7 @@ def check_network(
             f"with crops of {input_size[0]}x{input_size[1]}, give "
             f"--model.trained_size [{height},{width}]"
         )
-    check_same(checkpoint, "pose", expected, defaults)
+    check_same(stored, expected, defaults)
 
 
 def load_pose_network(path: str | Path) -> tuple[SimpleBaseline, Skeleton, tuple[int, int]]:

@@ -69,7 +69,8 @@ class PoseModel(PretrainedModel[SimpleBaseline]):
 
     def details(self) -> dict[str, str]:
         """What the card tells of the network: a line by its name."""
-        network, (height, width) = asdict(PoseNetwork(**self.stored["network"])), self.input_size
+        network = asdict(PoseNetwork(**self.stored["network"]).placed(self.network))
+        height, width = self.input_size
         needed = {"Needs": "timm"} if network["backbone"].startswith(PREFIX) else {}
         count = len(self.network.deconvolutions)
         return {

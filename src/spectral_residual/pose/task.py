@@ -108,7 +108,7 @@ class PoseTask(Task):
             schedule_interval,
             parameter_options,
         )
-        self.network_config = network
+        self.network_config = network.placed(model)
         self.input_size = size
         self.trained_size = (int(height), int(width))
         self.skeleton = skeleton

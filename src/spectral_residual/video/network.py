@@ -282,8 +282,9 @@ def check_network(checkpoint: Mapping[str, Any], expected: Mapping[str, Any]) ->
         If the checkpoint is not one of a video model, or something differs; the message says
         what.
     """
-    _check_classes(description(checkpoint, "video")["classes"], expected["classes"])
-    check_same(checkpoint, "video", expected, asdict(VideoNetwork()))
+    stored = description(checkpoint, "video")
+    _check_classes(stored["classes"], expected["classes"])
+    check_same(stored, expected, asdict(VideoNetwork()))
 
 
 def load_video_network(path: str | Path) -> tuple[C2D, dict[str, Any]]:

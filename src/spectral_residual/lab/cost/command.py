@@ -144,7 +144,7 @@ def create_network(
     `name` is ``simple_baseline_resnet50``, ``c2d_resnet18`` and the like, or a name of
     torchvision or timm; torchvision goes first, ``timm/NAME`` asks for timm. `input_size` is the
     shape of one input without the batch axis. A block is inserted after the named modules; by
-    default after all three deconvolutions of SimpleBaseline, and at the places of `VideoNetwork`.
+    default after every deconvolution of SimpleBaseline, and at the places of `VideoNetwork`.
 
     Raises
     ------
