@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import importlib
 import json
 import subprocess
 import sys
@@ -48,6 +49,8 @@ TORCH_ALONE = [
     *("errors", "transforms", "blocks", "meta", "layers"),
     *("insertion", "cost", "inserted", "export"),
 ]
+# Whose names are the package's.
+NAMES_OF = {"blocks", "export", "inserted", "insertion", "layers", "meta", "transforms"}
 ONNX = {"onnx", "onnxruntime", "onnxscript"}
 
 
@@ -134,8 +137,7 @@ def test_the_rule_refuses():
 def test_import_order(path):
     part = part_of(path)
     if part == "":
-        below = {"blocks", "export", "inserted", "insertion", "layers", "meta", "transforms"}
-        assert set(own_imports(path)) <= below
+        assert set(own_imports(path)) == NAMES_OF | {"lazy"}
         return
     if part == "runtime":
         assert set(whole_imports(path)) <= {
@@ -173,8 +175,7 @@ def test_import_loads_torch_and_nothing_else():
     assert own == {"spectral_residual"}
     names = (name.split(".") for name in json.loads(result.stdout))
     parts = {name[1] for name in names if name[0] == "spectral_residual" and len(name) > 1}
-    below = {"blocks", "export", "inserted", "insertion", "layers", "meta", "transforms"}
-    assert parts == below | {"errors"}
+    assert parts == NAMES_OF | {"errors", "lazy"}
 
 
 @pytest.mark.parametrize("module", [*sorted(SHARED_WITH_RUNTIME), "runtime"])
@@ -207,3 +208,19 @@ def test_public_names():
     for name in spectral_residual.__all__:
         assert hasattr(spectral_residual, name)
     assert sorted(spectral_residual.__all__) == sorted(set(spectral_residual.__all__))
+
+
+@pytest.mark.parametrize("name", ["", ".pose", ".video", ".runtime"])
+def test_lazy_packages_list_and_give_their_names(name):
+    package = importlib.import_module("spectral_residual" + name)
+    assert {*package.__all__} <= {*dir(package)}
+    for public in package.__all__:
+        assert getattr(package, public) is vars(package)[public]
+    with pytest.raises(AttributeError, match=f"{package.__name__}.* has no attribute 'nothing'"):
+        _ = package.nothing
+
+
+def test_modules_are_names_of_the_package():
+    code = "import spectral_residual as s; print(len(s.transforms.TRANSFORMS) > 1)"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert run.stdout == "True\n"

@@ -10,8 +10,9 @@ that is used.
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from .lazy import names_when_used
 
 if TYPE_CHECKING:
     from .blocks import BLOCKS as BLOCKS
@@ -66,17 +67,4 @@ _MODULE_OF = {name: module for module, names in _MODULES.items() for name in nam
 
 __all__ = ["__version__", *_MODULE_OF]
 
-
-def __getattr__(name: str) -> Any:
-    """Import a public name, or a part such as ``transforms``, when it is first used (PEP 562)."""
-    if name in _MODULES:
-        return importlib.import_module(f"{__name__}.{name}")
-    if name not in _MODULE_OF:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(importlib.import_module(f"{__name__}.{_MODULE_OF[name]}"), name)
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__, *_MODULES})
+__getattr__, __dir__ = names_when_used(__name__, _MODULE_OF)

@@ -27,4 +27,4 @@ _MODULE_OF = {
 
 __all__ = [*_MODULE_OF]
 
-__getattr__ = names_when_used(__name__, _MODULE_OF)
+__getattr__, __dir__ = names_when_used(__name__, _MODULE_OF)
