@@ -68,6 +68,8 @@ def test_fit_validate_test_predict(config, root, tmp_path, capsys):
     run = tmp_path / "runs/lightning_logs/version_0"
     checkpoint = run / "checkpoints/last.ckpt"
     assert checkpoint.is_file()
+    said = f"checkpoint of the best epoch (val/AP): {run / 'checkpoints/best.ckpt'}"
+    assert said in capsys.readouterr().err
     assert (run / "config.yaml").is_file()
     assert any(p.name.startswith("events.out.tfevents") for p in run.iterdir())
 

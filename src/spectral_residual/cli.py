@@ -240,7 +240,8 @@ def publish(
     Parameters
     ----------
     ckpt : str
-        Checkpoint of 'srl pose fit' or 'srl video fit'; or a folder or name.
+        Checkpoint of 'srl pose fit' or 'srl video fit' (last or best: the newest below runs); or
+        a folder or name.
     output : Path
         Folder to write to.
     licence : str
@@ -256,9 +257,11 @@ def publish(
     name : str
         What the card calls it, OWNER/NAME on the hub (default: name of the folder).
     """
+    from .training.callbacks import named_checkpoint
     from .training.pretrained import About
     from .training.publish import gather_about
 
+    ckpt = named_checkpoint(ckpt, Path("runs"))
     model = _model_class(_task_of(ckpt)).from_pretrained(ckpt)
     said = About(data, protocol, licence)
     model.about = gather_about(ckpt, metrics, model.about.updated(said))
@@ -302,8 +305,9 @@ def export(
     Parameters
     ----------
     ckpt : str
-        Checkpoint of 'srl pose fit' or 'srl video fit', folder of 'srl publish', name of a
-        network of this package, or owner/name[@revision] on the hub.
+        Checkpoint of 'srl pose fit' or 'srl video fit' (last or best: the newest below runs),
+        folder of 'srl publish', name of a network of this package, or owner/name[@revision] on
+        the hub.
     output : Path
         Folder to write to.
     dynamic_size : bool
@@ -320,6 +324,9 @@ def export(
     from .export import OPSET, TOLERANCE, check_packages, report_lines
 
     check_packages()
+    from .training.callbacks import named_checkpoint
+
+    ckpt = named_checkpoint(ckpt, Path("runs"))
     task = _task_of(ckpt)
     if dynamic_size and task != "pose":
         raise ValueError(f"--dynamic-size is for pose networks, {ckpt} is of a video network")

@@ -78,6 +78,33 @@ def test_the_same_as_with_the_data_set(root, checkpoint, tmp_path, capsys):
     assert drawn == other == [f"{number:04d}.jpg" for number in range(1, 5)]
 
 
+def test_last_and_best_are_the_newest_of_the_runs(
+    root, checkpoint, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    image = str(root / "val" / "0002.png")
+    for command in (["pose", "predict", image], ["export", "--output", "out"]):
+        assert main([*command, "--ckpt", "best"]) == 2
+        assert "--ckpt best: no best.ckpt below runs" in capsys.readouterr().err
+    folder = tmp_path / "runs/pose/lightning_logs/version_0/checkpoints"
+    folder.mkdir(parents=True)
+    (folder / "best.ckpt").symlink_to(checkpoint)
+    for option in ("--ckpt", "--ckpt_path"):
+        assert main(["pose", "predict", image, option, "best"]) == 0
+        assert "version_0/checkpoints/best.ckpt" in capsys.readouterr().err
+        assert len(results(tmp_path / "runs/pose/predictions")) == 1
+    assert main(["publish", "--ckpt", "best", "--output", "out"]) == 0
+    assert (tmp_path / "out/config.json").is_file()
+
+
+def test_images_are_not_dropped_for_options_of_data_sets(root, checkpoint, capsys):
+    image = str(root / "val" / "0002.png")
+    more = ["--ckpt", str(checkpoint), "--data.root", str(root)]
+    with pytest.raises(SystemExit, match="2"):
+        main(["pose", "predict", image, *more])
+    assert "--data.root" in capsys.readouterr().err
+
+
 def test_in_memory_as_in_files(root, checkpoint, tmp_path):
     found = predict_images(checkpoint, [root / "val" / "0002.png"], tmp_path / "out")
     image = cv2.imread(str(root / "val/0002.png"))[:, :, ::-1]

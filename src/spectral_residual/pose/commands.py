@@ -8,7 +8,16 @@ from pathlib import Path
 from typing import ClassVar
 
 from ..commands import run_function
-from ..training.cli import Command, TaskCLI, full_names, plain_errors, prepare, split_files
+from ..training.callbacks import named_checkpoint
+from ..training.cli import (
+    Command,
+    TaskCLI,
+    full_names,
+    plain_errors,
+    prepare,
+    short_names,
+    split_files,
+)
 from .annotations import read_annotations
 from .data_module import KeypointDataModule
 from .own_data import without_config
@@ -58,13 +67,14 @@ speed = PoseCLI.speed
 def predict(arguments: list[str]) -> int:
     """Command ``srl pose predict``.
 
-    With options of Lightning's the command line is Lightning's; without them a trained network
-    and images are all that is needed.
+    With images a trained network is all that is needed, ``--ckpt`` or ``--ckpt_path``; without
+    them and with options of Lightning's the command line is Lightning's.
     """
     options, images = split_files(arguments)
     names = {option.partition("=")[0] for option in options if option.startswith("-")}
-    if any(name in _OF_LIGHTNING or "." in name for name in names):
+    if not images and any(name in _OF_LIGHTNING or "." in name for name in names):
         return PoseCLI.command("predict")(arguments)
+    options = short_names(options)
     return run_function(
         _predict, [*options, *(["--"] if images else []), *images], "srl pose predict"
     )
@@ -90,8 +100,8 @@ def _predict(
     images : list of str
         Image files, or folders of them.
     ckpt : str
-        Checkpoint of 'srl pose fit', folder of 'srl publish', name of a network of this package,
-        or owner/name[@revision] on the hub.
+        Checkpoint of 'srl pose fit' (last or best: the newest below runs/pose), folder of
+        'srl publish', name of a network of this package, or owner/name[@revision] on the hub.
     boxes : Path
         JSON list of {"file_name": ..., "bbox": [left, top, width, height], "score": ...}, one
         for each person (default: each image is one box).
@@ -102,6 +112,7 @@ def _predict(
     """
     prepare()
     with plain_errors():
+        ckpt = named_checkpoint(ckpt, Path("runs/pose"))
         found = predict_images(ckpt, images, output, boxes)
     print(json.dumps({**asdict(found), "output": str(output)}) if json_ else found.said)
 

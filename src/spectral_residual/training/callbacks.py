@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,8 @@ from lightning.pytorch.callbacks import Checkpoint
 
 from ..report.files import replacing
 from .checkpoint import read_file
+
+log = logging.getLogger(__name__)
 
 LAST, BEST = "last.ckpt", "best.ckpt"
 
@@ -100,3 +103,20 @@ def find_checkpoint(wanted: str, folder: Path) -> Path | None:
     name = {"last": LAST, "best": BEST}[wanted]
     found = sorted(folder.rglob(name), key=lambda path: path.stat().st_mtime_ns)
     return found[-1] if found else None
+
+
+def named_checkpoint(wanted: str, folder: Path) -> str:
+    """What ``--ckpt`` of a command means: the newest of all runs if it is ``last`` or ``best``.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is none in the folder.
+    """
+    if wanted not in ("last", "best"):
+        return wanted
+    found = find_checkpoint(wanted, folder)
+    if found is None:
+        raise FileNotFoundError(f"--ckpt {wanted}: no {wanted}.ckpt below {folder}")
+    log.info("checkpoint: %s", found)
+    return str(found)

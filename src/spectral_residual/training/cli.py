@@ -153,6 +153,7 @@ class TaskCLI(LightningCLI):
         """Run it; what fails since a checkpoint's state is damaged names the checkpoint."""
         try:
             super()._run_subcommand(subcommand)
+            self._say_checkpoints(subcommand)
         except (AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError) as error:
             path = self._get(self.config_init, "ckpt_path")
             if path is None or str(path) in str(error) or not _is_of_restoring(error):
@@ -162,6 +163,12 @@ class TaskCLI(LightningCLI):
                 reason = f"{type(error).__name__}: {text}".splitlines()[0]
                 text = f"damaged, or of another training, besides its weights: {reason}"
             raise ValueError(f"{path}: {text}") from error
+
+    def _say_checkpoints(self, subcommand: str) -> None:
+        """After training: where the weights are."""
+        written = getattr(self.trainer.checkpoint_callback, "best_model_path", "")
+        if subcommand == "fit" and written and self.trainer.is_global_zero:
+            log.info("checkpoint of the best epoch (%s): %s", self.monitor, written)
 
     @classmethod
     def build(cls, arguments: list[str], run: bool = True) -> TaskCLI:
@@ -286,8 +293,14 @@ def split_files(arguments: list[str]) -> tuple[list[str], list[str]]:
 
 def full_names(arguments: Sequence[str]) -> list[str]:
     """Arguments with ``--ckpt_path`` in place of ``--ckpt``."""
+    return _renamed(arguments, "--ckpt", "--ckpt_path")
+
+
+def short_names(arguments: Sequence[str]) -> list[str]:
+    """Arguments with ``--ckpt`` in place of ``--ckpt_path``."""
+    return _renamed(arguments, "--ckpt_path", "--ckpt")
+
+
+def _renamed(arguments: Sequence[str], old: str, new: str) -> list[str]:
     parts = [argument.partition("=") for argument in arguments]
-    return [
-        "--ckpt_path" + equals + value if name == "--ckpt" else name + equals + value
-        for name, equals, value in parts
-    ]
+    return [(new if name == old else name) + equals + value for name, equals, value in parts]

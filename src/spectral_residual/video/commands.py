@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import ClassVar
 
 from ..commands import run_function
-from ..training.cli import TaskCLI, prepare, split_files
+from ..training.callbacks import named_checkpoint
+from ..training.cli import TaskCLI, prepare, short_names, split_files
 from .data_module import VideoDataModule
 from .predict import predict_files
 from .results import print_evaluation, read_scores
@@ -42,7 +43,7 @@ def predict(arguments: list[str]) -> int:
         more = ["--data.predict", json.dumps(files)] if files else []
         video_cli(["predict", *options, *more])
         return 0
-    options = [option.replace("--ckpt_path", "--ckpt", 1) for option in options]
+    options = short_names(options)
     return run_function(
         _predict, [*options, *(["--"] if files else []), *files], "srl video predict"
     )
@@ -60,13 +61,13 @@ def _predict(files: list[str], *, ckpt: str, output: str = "runs/video/predictio
     files : list of str
         Video files.
     ckpt : str
-        Checkpoint of 'srl video fit', folder of 'srl publish', name of a network of this package,
-        or owner/name[@revision] on the hub.
+        Checkpoint of 'srl video fit' (last or best: the newest below runs/video), folder of
+        'srl publish', name of a network of this package, or owner/name[@revision] on the hub.
     output : str
         Folder to write to.
     """
     prepare()
-    predict_files(ckpt, files, output)
+    predict_files(named_checkpoint(ckpt, Path("runs/video")), files, output)
 
 
 def score(

@@ -245,4 +245,8 @@ def people(folder: Path, options: PeopleOptions) -> None:
     options : PeopleOptions
         What it shall hold.
     """
-    print(generate_dataset(folder, options))
+    made = generate_dataset(folder, options)
+    print(
+        f"{made.root}: {made.train_people} people in {made.train_images} images to train on, "
+        f"{made.val_people} in {made.val_images} to validate"
+    )

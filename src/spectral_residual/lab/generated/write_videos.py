@@ -244,4 +244,5 @@ def videos(folder: Path, options: VideoOptions, *, workers: int = 0) -> None:
     workers : int
         Processes besides this one.
     """
-    print(generate_action_videos(folder, options, workers=workers))
+    made = generate_action_videos(folder, options, workers=workers)
+    print(f"{made.root}: {made.train_videos} videos to train on, {made.val_videos} to validate")
