@@ -78,9 +78,7 @@ def test_the_same_as_with_the_data_set(root, checkpoint, tmp_path, capsys):
     assert drawn == other == [f"{number:04d}.jpg" for number in range(1, 5)]
 
 
-def test_last_and_best_are_the_newest_of_the_runs(
-    root, checkpoint, tmp_path, monkeypatch, capsys
-):
+def test_last_and_best_are_the_newest_of_the_runs(root, checkpoint, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     image = str(root / "val" / "0002.png")
     for command in (["pose", "predict", image], ["export", "--output", "out"]):

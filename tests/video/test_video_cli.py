@@ -58,6 +58,26 @@ def checkpoint(config, root):
     return str(run / "checkpoints/last.ckpt")
 
 
+def test_own_videos_without_a_configuration(root, tmp_path, monkeypatch, capsys):
+    """From class folders to classes: two commands, no file edited."""
+    monkeypatch.chdir(tmp_path)
+    common = ["--data.root", str(root), "--trainer.enable_progress_bar", "false"]
+    small = ["--data.input_size", "[32,32]", "--data.short_side", "37", "--data.clip.stride", "1"]
+    small += ["--data.loading.workers", "0", "--data.loading.batch_size", "2"]
+    small += ["--trainer.max_epochs", "1"]
+    assert main(["video", "fit", *common, *small, "--trainer.accelerator", "cpu"]) == 0
+    told = capsys.readouterr().err
+    assert re.search(r"no --config: taking .*configs/video/own\.yaml", told)
+    assert "best.ckpt" in told
+    video = next((root / "val").rglob("*.mp4"))
+    assert main(["video", "predict", "--ckpt", "best", str(video)]) == 0
+    written = (tmp_path / "runs/video/predictions/predictions.json").read_text()
+    (said,) = json.loads(written)["videos"]
+    assert {guess["class"] for guess in said["guesses"]} <= set(CLASSES)
+    assert main(["video", "fit", "--data.root", "absent"]) == 2
+    assert "absent" in capsys.readouterr().err
+
+
 def test_validate_test_and_score(config, checkpoint, root, capsys):
     tables = {}
     for command, split in (("validate", "val"), ("test", "test")):

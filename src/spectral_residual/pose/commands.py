@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import ClassVar
@@ -10,9 +11,7 @@ from typing import ClassVar
 from ..commands import run_function
 from ..training.callbacks import named_checkpoint
 from ..training.cli import (
-    Command,
     TaskCLI,
-    full_names,
     plain_errors,
     prepare,
     short_names,
@@ -20,7 +19,7 @@ from ..training.cli import (
 )
 from .annotations import read_annotations
 from .data_module import KeypointDataModule
-from .own_data import without_config
+from .own_data import with_network
 from .predict import predict_images
 from .published import load_published
 from .skeleton import Skeleton
@@ -47,14 +46,9 @@ class PoseCLI(TaskCLI):
     made: ClassVar = {"skeleton": "skeleton"}
 
     @classmethod
-    def command(cls, subcommand: str) -> Command:
-        """The command ``srl pose <subcommand>``, which does without --config; see `own_data`."""
-
-        def run(arguments: list[str]) -> int:
-            cls.build(without_config([subcommand, *full_names(arguments)]))
-            return 0
-
-        return run
+    def without_config(cls, arguments: Sequence[str]) -> list[str]:
+        """Arguments with what ``--config`` would have said; see `with_network`."""
+        return super().without_config(with_network(arguments))
 
 
 pose_cli = PoseCLI.build

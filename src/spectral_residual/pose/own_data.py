@@ -1,4 +1,4 @@
-"""``srl pose`` without ``--config``: own data with defaults, and a checkpoint's own network."""
+"""``srl pose`` without ``--config``: a checkpoint's own network."""
 
 from __future__ import annotations
 
@@ -7,21 +7,18 @@ import logging
 from collections.abc import Sequence
 from pathlib import Path
 
-from ..configs import FOLDER
 from ..training.callbacks import find_checkpoint
 from ..training.checkpoint import description, read_file
+from ..training.cli import WITH_CONFIG
 
 log = logging.getLogger(__name__)
 
-DEFAULTS = FOLDER / "pose" / "own.yaml"
-"""Configuration of ``srl pose fit`` where none is given."""
 
+def with_network(arguments: Sequence[str]) -> list[str]:
+    """Arguments of ``srl pose`` with network and input size of the checkpoint that they name.
 
-def without_config(arguments: Sequence[str]) -> list[str]:
-    """Arguments of ``srl pose`` with what ``--config`` would have said.
-
-    ``fit`` takes the packaged `DEFAULTS`. Where a checkpoint is given, network and input size are
-    those that it describes. Options of the command line have the last word.
+    Where a ``--config`` says them, nothing is added. Options of the command line have the last
+    word.
 
     Parameters
     ----------
@@ -35,12 +32,9 @@ def without_config(arguments: Sequence[str]) -> list[str]:
     """
     subcommand, *options = arguments
     given = {option.partition("=")[0] for option in options if option.startswith("-")}
-    if given & {"-c", "--config", "-h", "--help", "--print_config"}:
+    if given & WITH_CONFIG:
         return list(arguments)
     added: list[str] = []
-    if subcommand == "fit":
-        log.info("no --config: taking %s, for own data", DEFAULTS)
-        added += ["--config", str(DEFAULTS)]
     checkpoint = _checkpoint(options)
     if checkpoint is not None:
         stored = description(read_file(checkpoint), "pose", Path(checkpoint))

@@ -22,7 +22,7 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException, SI
 
 from ..blocks import BLOCKS, VIDEO_BLOCKS, option_names
 from ..commands import HelpFormatter
-from ..configs import with_configurations
+from ..configs import FOLDER, with_configurations
 from .callbacks import LastCheckpoint, find_checkpoint
 from .checkpoint import read_file
 from .data_module import DataModule
@@ -43,6 +43,9 @@ _HARMLESS_WARNINGS = (
     ".*does not have many workers",
     r".*module\(s\) in eval mode at the start",
 )
+
+WITH_CONFIG = {"-c", "--config", "-h", "--help", "--print_config"}
+"""Options with which a command line has all that it needs."""
 
 _WITHOUT_VALUE = ("-h", "--help", "--print_config", "--json")
 
@@ -208,10 +211,21 @@ class TaskCLI(LightningCLI):
         """The command ``srl <name> <subcommand>``: a function of its options."""
 
         def run(arguments: list[str]) -> int:
-            cls.build([subcommand, *arguments])
+            cls.build(cls.without_config([subcommand, *full_names(arguments)]))
             return 0
 
         return run
+
+    @classmethod
+    def without_config(cls, arguments: Sequence[str]) -> list[str]:
+        """Subcommand and options; ``fit`` without ``--config`` takes the task's ``own.yaml``."""
+        subcommand, *options = arguments
+        given = {option.partition("=")[0] for option in options}
+        defaults = FOLDER / cls.task.name / "own.yaml"
+        if subcommand != "fit" or given & WITH_CONFIG or not defaults.is_file():
+            return list(arguments)
+        log.info("no --config: taking %s, for own data", defaults)
+        return [subcommand, "--config", str(defaults), *options]
 
     @classmethod
     def speed(cls, *, rounds: int = 5, steps: int = 12, json_: bool = False, **config: Any) -> int:
