@@ -1,7 +1,7 @@
 """A trained network without torch: ``srl export``, then `spectral_residual.runtime`.
 
 Training and export run in processes of their own; this one never imports torch, as on a machine
-that has only ``pip install "spectral_residual[runtime]"``. The network is that of pose.py:
+without it (docs/export.md). The network is that of pose.py:
 
     python examples/pose.py FOLDER
     python examples/onnx_runtime.py FOLDER

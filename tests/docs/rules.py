@@ -58,6 +58,7 @@ SHORTENED = [
 """The first that matches counts. Trainings take one step, on the CPU; 30 hours are a dry run."""
 
 EXCHANGED = [
+    (r"(srl video .*--data\.root )FOLDER", r"\1data/actions"),
     (r"(srl video .*)FILE", r"\1video.yaml"),
     (r"(srl video .*)CHECKPOINT", r"\1video.ckpt"),
     (r"(srl data people) FOLDER", r"\1 new"),

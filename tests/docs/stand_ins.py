@@ -72,20 +72,18 @@ def furnish(folder: Path, root: Path) -> None:
         "FILE": root / "pose.yaml",
         "video.ckpt": root / "video.ckpt",
         "video.yaml": root / "video.yaml",
-        "runs/pose/.../last.ckpt": root / "pose.ckpt",
-        "runs/video/.../last.ckpt": root / "video.ckpt",
         "runs/video/lightning_logs/version_0/scores_test.npz": root / "scores.npz",
         "scores_test.npz": root / "scores.npz",
         "network.ckpt": root / "short.ckpt",
-        **{f"runs/{task}/.../best.ckpt": root / f"{task}.ckpt" for task in ("pose", "video")},
-        **{
-            f"runs/{task}/.../metrics_val.json": root / f"{task}.json" for task in ("pose", "video")
-        },
         **{name: root / name for name in ("photo.jpg", "more", *_PUBLISHED)},
         "IMAGE": root / "photo.jpg",
         "benchmarks": ROOT / "benchmarks",
         "examples": ROOT / "examples",
     }
+    for task in ("pose", "video"):
+        logs = f"runs/{task}/lightning_logs"
+        links[f"{logs}/version_0/checkpoints/best.ckpt"] = root / f"{task}.ckpt"
+        links[f"{logs}/version_1/metrics_val.json"] = root / f"{task}.json"
     clips = sorted((root / "actions/val").rglob("*.mp4"))
     links |= {"clip.mp4": clips[0], "more.mp4": clips[1]}
     for name, target in links.items():

@@ -13,9 +13,7 @@ from numpy.typing import NDArray
 try:
     import onnxruntime
 except ModuleNotFoundError as error:
-    raise ModuleNotFoundError(
-        f'{error}: pip install "spectral_residual[runtime]"', name=error.name
-    ) from error
+    raise ModuleNotFoundError(f"{error}: pip install onnxruntime", name=error.name) from error
 
 FORMAT = 1
 """Version of ``model.json`` that is read."""
