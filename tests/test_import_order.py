@@ -44,7 +44,10 @@ BESIDE = {
     "runtime": {"errors", "lazy", "runtime"},
 }
 # What the runtime shares with training: files that import no torch.
-SHARED_WITH_RUNTIME = {"pose.geometry", "video.reader", "video.sampling"}
+SHARED_WITH_RUNTIME = {
+    *("pose.checks", "pose.geometry", "pose.headers", "pose.images", "pose.skeleton"),
+    *("video.reader", "video.sampling"),
+}
 TORCH_ALONE = [
     *("errors", "transforms", "blocks", "meta", "layers"),
     *("insertion", "cost", "inserted", "export"),

@@ -24,7 +24,7 @@ OPSET = 18
 """Operator set of the files: the oldest that PyTorch's exporter writes without converting."""
 
 TOLERANCE = 1e-4
-"""Largest error that a file may have, as a share of the output's range."""
+"""Largest error that a file may have, as a share of the output's range with zero."""
 
 Inputs = tuple[Tensor, ...]
 
@@ -46,7 +46,8 @@ class ExportReport:
     checked : tuple of tuple of tuple of int
         Shapes of the inputs that the file was compared with the network at.
     error : float
-        Largest difference over all of them, as a share of the range of the network's output.
+        Largest difference over all of them, as a share of the range of the network's output and
+        zero; of outputs of integers or booleans the difference itself.
     tolerance : float
         Largest error that was allowed.
     onnx_ms, torch_ms : float
@@ -103,7 +104,7 @@ def to_onnx(
     opset : int, default 18
         Operator set.
     tolerance : float, default 1e-4
-        Largest error allowed, as a share of the output's range.
+        Largest error allowed, as a share of the output's range with zero.
     rounds : int, default 10
         Rounds of timing.
 
@@ -116,6 +117,8 @@ def to_onnx(
     """
     check_packages()
     inputs = _checked(example, dynamic_size, tolerance, rounds)
+    if dynamic_size:
+        _check_padding(model)
     network = copy.deepcopy(model).cpu().eval()
     axes = [_free_axes(each, dynamic_batch, dynamic_size) for each in inputs]
     with _replacing(Path(path)) as temporary:
@@ -190,6 +193,21 @@ def _checked(example: Tensor | Inputs, dynamic_size: bool, tolerance: float, rou
             f"dynamic_size: expected an input (N, C, H, W) or (N, C, T, H, W), got shapes {shapes}"
         )
     return tuple(each.detach().cpu() for each in inputs)
+
+
+def _check_padding(network: nn.Module) -> None:
+    """Raise ValueError for padding that is computed from the size: its export does not end."""
+    found = [
+        f"{name or 'it'} ({kind.__name__})"
+        for name, module in network.named_modules()
+        if (kind := type(module)).__module__.startswith("timm.") and kind.__name__.endswith("Same")
+    ]
+    if found:
+        more = f" and {len(found) - 1} more" if len(found) > 1 else ""
+        raise ValueError(
+            f"dynamic_size: expected padding that is the same for all sizes, got {found[0]}{more} "
+            "with timm's SAME padding: export it for one size"
+        )
 
 
 def _free_axes(x: Tensor, dynamic_batch: bool, dynamic_size: bool) -> dict[int, str]:
@@ -306,7 +324,10 @@ def _run(session: Any, inputs: Inputs) -> list[Tensor]:
 
 @torch.no_grad()
 def _error(network: nn.Module, session: Any, inputs: Inputs) -> float:
-    """Largest difference of any output, as a share of that output's range."""
+    """Largest difference of any output, as a share of that output's range with zero.
+
+    A single number has no range of its own. Integers and booleans must be the same.
+    """
     shapes = ", ".join(str(tuple(each.shape)) for each in inputs)
     with _explained(f"the network does not take inputs of shape {shapes}"):
         expected = [each for each in tree_leaves(network(*inputs)) if isinstance(each, Tensor)]
@@ -321,9 +342,10 @@ def _error(network: nn.Module, session: Any, inputs: Inputs) -> float:
     for got, wanted in zip(found, expected, strict=True):
         if not wanted.isfinite().all():
             raise ValueError("the network's output is not finite for the example")
-        span = (wanted.max() - wanted.min()).double()
-        difference = (got.double() - wanted.double()).abs().max()
-        errors.append(float(difference / span) if difference > 0 else 0.0)
+        error = (got.double() - wanted.double()).abs().max()
+        if wanted.is_floating_point() and error != 0:
+            error /= wanted.max().clamp(min=0) - wanted.min().clamp(max=0)
+        errors.append(float(error))
     return max(errors) if not any(map(math.isnan, errors)) else math.nan
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -14,12 +15,14 @@ import numpy as np
 import pytest
 import torch
 from exported import save_pose
+from PIL import Image
 
 import spectral_residual
 from spectral_residual.pose.data_module import KeypointDataModule, Split
 from spectral_residual.pose.export import export_pose
 from spectral_residual.pose.network import PoseNetwork, load_pose_network
 from spectral_residual.pose.oks import rescore
+from spectral_residual.pose.pretrained import PoseModel
 from spectral_residual.pose.task import PoseEvaluation, PoseTask
 
 pytest.importorskip("onnxscript")
@@ -169,7 +172,7 @@ def test_importing_loads_no_torch():
 
 @pytest.mark.parametrize(
     ("missing", "command"),
-    [("onnxruntime", 'pip install "spectral_residual[runtime]"'), ("av", "pip install av")],
+    [("onnxruntime", "pip install onnxruntime"), ("av", "pip install av")],
 )
 def test_a_missing_package_is_named_with_the_command(missing, command):
     name = "VideoPredictor" if missing == "av" else "PosePredictor"
@@ -227,16 +230,43 @@ def test_what_the_description_says_is_done(dots, tmp_path):
         (lambda c: c.update(task="video"), "task: got 'video', expected 'pose'"),
         (
             lambda c: (c["crop"].clear(), c["decoding"].pop("stride"), c.pop("skeleton")),
-            "missing fields: crop.padding, decoding.stride, skeleton",
+            "3 faults.*model.json: crop: missing field 'padding'\n.*"
+            "model.json: decoding: missing field 'stride'\n.*model.json: missing field 'skeleton'",
         ),
-        (lambda c: c["input"].update(colour="BGR"), "input.colour: got 'BGR'"),
+        (lambda c: c["input"].update(colour="BGR"), "input: colour: got 'BGR'"),
         (lambda c: c["skeleton"].update(flip_pairs=[]), "expected skeleton.flip_pairs"),
+        (lambda c: c.update(model=5), "model.json: model: got 5, expected a string"),
+        (lambda c: c.update(model="a/b.onnx"), "model: got 'a/b.onnx', expected the name"),
+        (lambda c: c.update(input=5), "model.json: input: got 5, expected an object$"),
+        (lambda c: c.update(input=[]), r"model.json: input: got \[\], expected an object$"),
+        (lambda c: c.update(skeleton=[1]), r"skeleton: .*got \[1\], expected an object"),
+        (lambda c: c["crop"].update(padding=None), "crop: padding: got None, expected one finite"),
+        (lambda c: c["crop"].update(padding=0), "crop: padding: got 0, expected numbers from"),
+        (lambda c: c["input"].update(size=[64]), "input: size: got 1 numbers, expected 2"),
+        (lambda c: c["input"].update(size=[64, 47.5]), "input: size: got .*expected integers"),
+        (lambda c: c["input"].update(deviation=[1, 0, 1]), "input: deviation: got .*numbers from"),
+        (lambda c: c["input"].update(any_size="no"), "any_size: got 'no', expected a boolean"),
+        (lambda c: c["input"].update(multiple_of=0), "multiple_of: got 0, expected integers from"),
+        (lambda c: c["decoding"].update(stride=2.5), "decoding: stride: got 2.5, expected integ"),
+        (lambda c: c["decoding"].update(flip_test="yes"), "flip_test: got 'yes', expected a bool"),
+        (lambda c: c["skeleton"].update(flip_pairs=[[0, 99]]), "flip_pairs: got 99, expected"),
+        (lambda c: c["skeleton"].update(flip_pairs=5), "flip_pairs: got 5, expected a list"),
+        (lambda c: c["skeleton"].update(edges=[[0, 0.5]]), "edges: got 0.5, expected"),
+        (lambda c: c["skeleton"].update(names="abcde"), "names: got 'abcde', expected a list"),
+        (
+            lambda c: c["skeleton"].update(
+                names=list("abcd"), sigmas=None, flip_pairs=[[0, 1]], edges=[]
+            ),
+            r"skeleton.names .*got one output \(4, 16, 12\) .*expected \[\['batch', 5",
+        ),
+        (lambda c: c["input"].update(size=[62, 46]), r"got \(62, 46\), expected .* of 8"),
     ],
 )
 def test_a_wrong_description(dots, tmp_path, change, message):
     folder = changed(dots[2], tmp_path / "changed", change)
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(ValueError, match=re.compile(message, re.DOTALL)) as raised:
         PosePredictor(folder)
+    assert "changed" in str(raised.value) or "input_size" in message or "flip_pairs" in message
 
 
 def test_wrong_files(dots, tmp_path):
@@ -250,11 +280,19 @@ def test_wrong_files(dots, tmp_path):
     with pytest.raises(FileNotFoundError, match="model.onnx, which is not there"):
         PosePredictor(folder)
     (folder / "model.json").write_text("{")
-    with pytest.raises(ValueError, match="not JSON"):
+    with pytest.raises(ValueError, match="not a JSON file"):
         PosePredictor(folder)
     fixed = changed(dots[2], tmp_path / "b", lambda c: c["input"].update(any_size=False))
     with pytest.raises(ValueError, match=r"got \(96, 64\), expected \(64, 48\)"):
         PosePredictor(fixed, input_size=(96, 64))
+    with pytest.raises(ValueError, match=r"got \(96,\), expected height and width"):
+        PosePredictor(dots[2], input_size=(96,))
+    with pytest.raises(ValueError, match=r"got \(60, 44\), expected .* multiples of 8"):
+        PosePredictor(dots[2], input_size=(60, 44))
+    old = changed(dots[2], tmp_path / "old", lambda c: c["input"].pop("multiple_of"))
+    assert PosePredictor(old, input_size=(96, 64)).input_size == (96, 64)
+    with pytest.raises(ValueError, match=r"got \(62, 46\), expected .* multiples of 4"):
+        PosePredictor(old, input_size=(62, 46))
     with pytest.raises(ValueError, match="providers: got .*Absent"):
         PosePredictor(dots[2], providers=["AbsentProvider"])
 
@@ -270,6 +308,7 @@ def test_wrong_images_and_boxes(dots, tmp_path):
     for image, boxes, message in (
         (grey, None, r"got uint8 \(40, 40\), expected"),
         (picture.astype(float), None, "got float64"),
+        (picture[:0], None, r"image: got uint8 \(0, 40, 3\), expected"),
         (tmp_path / "absent.jpg", None, "absent.jpg: No such file"),
         (truncated, None, "half.jpg: the file is truncated"),
         (tmp_path / "text.jpg", None, "not an image"),
@@ -279,3 +318,61 @@ def test_wrong_images_and_boxes(dots, tmp_path):
     ):
         with pytest.raises(ValueError, match=message):
             predictor(image, boxes)
+
+
+def test_the_network_is_that_of_the_description(checked):
+    """A network for one size: wrong fields show before the first picture."""
+    folder, change = checked
+    assert PosePredictor(folder).input_size == (32, 32)
+    with pytest.raises(ValueError, match=r"2 faults\n.*input.size .*32, 32\]\]") as raised:
+        PosePredictor(change(lambda c: c["input"].update(size=[64, 32])))
+    assert "got one output (5, 16, 8)" in str(raised.value)
+    anyhow = change(lambda c: c["input"].update(any_size=True))
+    with pytest.raises(ValueError, match=r"input.size .*got one input \(3, 64, 64\)"):
+        PosePredictor(anyhow, input_size=(64, 64))
+    with pytest.raises(ValueError, match=r"got one output \(5, 16, 16\)"):
+        PosePredictor(change(lambda c: c["decoding"].update(stride=2)))
+
+
+@pytest.fixture
+def checked(dots, tmp_path):
+    """Folder of a network for crops of 32x32 alone, and copies with another description."""
+    checkpoint = save_pose(tmp_path / "fixed.ckpt", SMALL, (32, 32), dots[0].skeleton)
+    export_pose(checkpoint, tmp_path / "fixed", rounds=1)
+    numbers = iter(range(9))
+    return tmp_path / "fixed", lambda change: changed(
+        tmp_path / "fixed", tmp_path / f"fixed{next(numbers)}", change
+    )
+
+
+def test_images_are_read_as_training_reads_them(dots, tmp_path):
+    """What follows the end, turned pictures, too many pixels, one pixel."""
+    predictor = PosePredictor(dots[2])
+    picture = cv2.imread(str(dots[0].datasets["val"].instances[0].file))[:48]
+    expected = predictor(picture[:, :, ::-1])
+    png = cv2.imencode(".png", picture)[1].tobytes()
+    (tmp_path / "after.png").write_bytes(png + b"more than sixteen bytes behind the end")
+    np.testing.assert_array_equal(predictor(tmp_path / "after.png").keypoints, expected.keypoints)
+    jpeg = cv2.imencode(".jpg", picture)[1].tobytes()
+    (tmp_path / "plain.jpg").write_bytes(jpeg)
+    (tmp_path / "motion.jpg").write_bytes(jpeg + b"a film \xff\xda within")
+    np.testing.assert_array_equal(
+        predictor(tmp_path / "motion.jpg").keypoints, predictor(tmp_path / "plain.jpg").keypoints
+    )
+    tags = Image.Exif()
+    tags[0x112] = 6
+    Image.fromarray(picture[:, :, ::-1]).save(tmp_path / "turned.png", exif=tags)
+    upright = predictor(np.rot90(picture[:, :, ::-1], -1))
+    assert not np.allclose(upright.keypoints, expected.keypoints)
+    np.testing.assert_array_equal(predictor(tmp_path / "turned.png").keypoints, upright.keypoints)
+    stored = predictor(tmp_path / "turned.png", apply_exif=False)
+    np.testing.assert_array_equal(stored.keypoints, expected.keypoints)
+    bomb = png[:16] + (60000).to_bytes(4, "big") * 2 + png[24:]
+    (tmp_path / "bomb.png").write_bytes(bomb)
+    with pytest.raises(ValueError, match="bomb.png: got 60000x60000 pixels .*at most"):
+        predictor(tmp_path / "bomb.png")
+    model = PoseModel.from_pretrained(dots[1])
+    pixel = np.full((1, 1, 3), 200, np.uint8)
+    np.testing.assert_allclose(
+        predictor(pixel).keypoints, model.predict(pixel).keypoints, atol=1e-3
+    )

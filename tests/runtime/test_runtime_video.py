@@ -109,8 +109,22 @@ def test_errors(videos, exported, tmp_path):
     (tmp_path / "model.onnx").write_bytes((folder / "model.onnx").read_bytes())
     del content["classes"], content["sampling"]["stride"]
     (tmp_path / "model.json").write_text(json.dumps(content))
-    with pytest.raises(ValueError, match="missing fields: sampling.stride, classes"):
+    with pytest.raises(ValueError, match="sampling: missing field 'stride'\n.*'classes'"):
         VideoPredictor(tmp_path)
+    for part, change, message in (
+        ("sampling", {"views": 5}, "views: got 5, expected an object"),
+        ("sampling", {"views": {"clips": 0.5}}, "views: clips: got 0.5, expected integers"),
+        ("sampling", {"views": {"clips": 1, "more": 1}}, "sampling: views: .*'more'"),
+        ("sampling", {"frames": "4"}, "sampling: frames: got '4'"),
+        ("sampling", {"frames": 8}, r"got one input \(3, 8, 32, 32\) .*3, 4, 32, 32\]"),
+        (None, {"classes": ["a", "b"]}, r"classes of .*got one output \(2,\) .*'batch', 4\]"),
+        (None, {"classes": [1, 2, 3, 4]}, r"classes: got \[1, 2, 3, 4\], expected a list of nam"),
+    ):
+        content = json.loads((folder / "model.json").read_text())
+        (content if part is None else content[part]).update(change)
+        (tmp_path / "model.json").write_text(json.dumps(content))
+        with pytest.raises(ValueError, match=message):
+            VideoPredictor(tmp_path)
     content = json.loads((folder / "model.json").read_text())
     content["sampling"]["short_side"] = 20
     (tmp_path / "model.json").write_text(json.dumps(content))

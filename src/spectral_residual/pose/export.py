@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
+from torch import Tensor, nn
+from torch.nn import functional
 
 from .. import __version__
 from ..export import OPSET, TOLERANCE, ExportReport, to_onnx
 from ..report.files import write_file
+from ..training.timm_trunk import TimmTrunk
 from .geometry import box_to_center_size
 from .network import HEATMAP_STRIDE, load_pose_network
 from .skeleton import Skeleton
@@ -43,6 +46,9 @@ def export_pose(
         As `load_pose_network` and `to_onnx`.
     """
     network, skeleton, size = load_pose_network(checkpoint)
+    stride = network.backbone.stride
+    if dynamic_size and isinstance(network.backbone, TimmTrunk):
+        _fix_padding(network.backbone)
     generator = torch.Generator().manual_seed(0)
     example = torch.randn(1, 3, *size, generator=generator)
     report = to_onnx(
@@ -55,13 +61,43 @@ def export_pose(
         tolerance=tolerance,
         rounds=rounds,
     )
-    content = json.dumps(describe_pose(skeleton, size, dynamic_size=dynamic_size), indent=1)
-    write_file(Path(folder) / "model.json", content + "\n")
+    described = describe_pose(skeleton, size, stride, dynamic_size=dynamic_size)
+    write_file(Path(folder) / "model.json", json.dumps(described, indent=1) + "\n")
     return report
 
 
+class _SameConv2d(nn.Conv2d):
+    """timm's ``Conv2dSame``, in graphs with the padding of sizes that its stride divides."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        from timm.layers import Conv2dSame
+
+        if not torch.compiler.is_exporting():
+            return Conv2dSame.forward(cast("Any", self), x)
+        sides: list[int] = []
+        axes = zip(self.kernel_size, self.stride, self.dilation, strict=True)
+        for kernel, stride, dilation in reversed(list(axes)):
+            total = max((kernel - 1) * dilation + 1 - stride, 0)
+            sides += [total // 2, total - total // 2]
+        return self._conv_forward(functional.pad(x, sides), self.weight, self.bias)
+
+
+def _fix_padding(trunk: TimmTrunk) -> None:
+    """Let SAME padding be constant in graphs.
+
+    It depends on the size modulo the stride, and crops are multiples of the stride of the whole
+    trunk. With any size the symbolic shapes of PyTorch's exporter come to no end.
+    """
+    from timm.layers import Conv2dSame
+
+    same: list[type] = [Conv2dSame]
+    for module in trunk.modules():
+        if type(module) in same:
+            module.__class__ = _SameConv2d
+
+
 def describe_pose(
-    skeleton: Skeleton, size: tuple[int, int], *, dynamic_size: bool
+    skeleton: Skeleton, size: tuple[int, int], stride: int, *, dynamic_size: bool
 ) -> dict[str, Any]:
     """Everything that turns an image and a box into joints, but the network.
 
@@ -71,6 +107,8 @@ def describe_pose(
         Joints of the heatmaps.
     size : (int, int)
         Height and width (H, W) of the crops.
+    stride : int
+        Of the trunk: what the sides of all crops are multiples of.
     dynamic_size : bool
         Whether the file takes crops of other sizes.
     """
@@ -84,6 +122,7 @@ def describe_pose(
         "input": {
             "size": list(size),
             "any_size": dynamic_size,
+            "multiple_of": stride,
             "layout": "NCHW",
             "colour": "RGB",
             "mean": [123.675, 116.28, 103.53],

@@ -161,7 +161,8 @@ class Skeleton:
             derived and a left or right joint has no counterpart.
         """
         try:
-            names = _read_names(category)
+            where = f"category {short(category.get('name'))}: keypoints"
+            names = _names_of(category.get("keypoints"), where)
             if flip_pairs is not None:
                 pairs = _read_pairs(flip_pairs, names, "argument flip_pairs")
             elif category.get("flip_pairs") is not None:
@@ -189,16 +190,21 @@ class Skeleton:
         Raises
         ------
         ValueError
-            If a field is missing, or breaks a rule of the class.
+            If a field is missing, of another type, or breaks a rule of the class.
         """
+        if not isinstance(state, Mapping):
+            raise ValueError(f"skeleton: got {short(state)}, expected an object")
         missing = {"names", "flip_pairs", "sigmas", "edges"} - set(state)
         if missing:
             raise ValueError(f"skeleton: got {sorted(state)}, expected also {sorted(missing)}")
+        names, sigmas = _names_of(state["names"], "names"), state["sigmas"]
         return cls(
-            names=tuple(state["names"]),
-            flip_pairs=tuple((first, second) for first, second in state["flip_pairs"]),
-            sigmas=None if state["sigmas"] is None else tuple(state["sigmas"]),
-            edges=tuple((first, second) for first, second in state["edges"]),
+            names=names,
+            flip_pairs=tuple(_read_pairs(state["flip_pairs"], names, "flip_pairs")),
+            sigmas=None
+            if sigmas is None
+            else tuple(_read_sigmas(sigmas, names, "sigmas").values()),
+            edges=tuple(_read_pairs(state["edges"], names, "edges")),
         )
 
 
@@ -206,13 +212,9 @@ def _is_list(value: object) -> bool:
     return isinstance(value, Sequence) and not isinstance(value, str | bytes)
 
 
-def _read_names(category: Mapping[str, Any]) -> tuple[str, ...]:
-    names: Any = category.get("keypoints")
+def _names_of(names: Any, where: str) -> tuple[str, ...]:
     if not _is_list(names) or not all(isinstance(name, str) for name in names):
-        raise ValueError(
-            f"keypoints: got {short(names)} in category {short(category.get('name'))}, "
-            "expected a list of joint names"
-        )
+        raise ValueError(f"{where}: got {short(names)}, expected a list of joint names")
     return tuple(names)
 
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from ..pose.checks import Faults, number_field, read_json, short, typed_field
 
 try:
     import onnxruntime
@@ -20,6 +22,78 @@ FORMAT = 1
 
 Floats = NDArray[np.float32]
 
+Check = Callable[[Any, str, str], object]
+"""Takes a record, the name of a field and the place of the record, as `typed_field`."""
+
+
+def numbers(*shape: int, least: float = -math.inf, whole: bool = False) -> Check:
+    """Check of finite numbers.
+
+    Parameters
+    ----------
+    *shape : int
+        Nothing for a single number, or the length of a list.
+    least : float
+        Smallest value.
+    whole : bool, default False
+        Integers alone.
+    """
+
+    def check(record: Any, name: str, where: str) -> None:
+        values = number_field(record, name, where, *shape)
+        if (values < least).any() or (whole and (values % 1).any()):
+            kind = "integers" if whole else "numbers"
+            raise ValueError(
+                f"{where}: {name}: got {short(record[name])}, expected {kind} from {least:g}"
+            )
+
+    return check
+
+
+def of_type(*kinds: type) -> Check:
+    """Check of a type, one of those of `typed_field`."""
+    return lambda record, name, where: typed_field(record, name, where, *kinds)
+
+
+def names(record: Any, name: str, where: str) -> None:
+    """Check of a list of strings."""
+    value = typed_field(record, name, where, list)
+    if not value or not all(isinstance(each, str) for each in value):
+        raise ValueError(f"{where}: {name}: got {short(value)}, expected a list of names")
+
+
+def built_by(function: Callable[[Any], object]) -> Check:
+    """Check that something can be built of the field."""
+
+    def check(record: Any, name: str, where: str) -> None:
+        try:
+            function(record[name])
+        except (TypeError, ValueError, KeyError) as error:
+            raise ValueError(f"{where}: {name}: {error}") from error
+
+    return check
+
+
+def _file_name(record: Any, name: str, where: str) -> None:
+    value = typed_field(record, name, where, str)
+    if Path(value).name != value:
+        raise ValueError(f"{where}: {name}: got {value!r}, expected the name of a file beside it")
+
+
+def _colour(record: Any, name: str, where: str) -> None:
+    if typed_field(record, name, where, str) != "RGB":
+        raise ValueError(f"{where}: {name}: got {short(record[name])}, expected 'RGB'")
+
+
+_SMALLEST_DEVIATION = 1e-6
+_FIELDS: dict[str, Check] = {
+    "model": _file_name,
+    "input.size": numbers(2, least=1, whole=True),
+    "input.colour": _colour,
+    "input.mean": numbers(3),
+    "input.deviation": numbers(3, least=_SMALLEST_DEVIATION),
+}
+
 
 class ExportedModel:
     """A network that takes uint8 RGB pictures.
@@ -30,8 +104,8 @@ class ExportedModel:
         Folder with ``model.json`` and the file that it names.
     task : str
         ``"pose"`` or ``"video"``.
-    fields : mapping of str to sequence of str
-        What ``model.json`` must have, by part.
+    fields : mapping of str to Check
+        What ``model.json`` must have, as ``"part.field"``, and how it is checked.
     providers : sequence of str, optional
         Execution providers of ONNX Runtime; the CPU's by default.
     threads : int, optional
@@ -39,6 +113,8 @@ class ExportedModel:
 
     Attributes
     ----------
+    folder : Path
+        As given.
     description : dict
         Content of ``model.json``.
     size : (int, int)
@@ -49,20 +125,21 @@ class ExportedModel:
     FileNotFoundError
         If a file is missing.
     ValueError
-        If ``model.json`` is of another task or version, lacks something, or ONNX Runtime does not
-        take the network.
+        If ``model.json`` is of another task or version, or its fields are missing or wrong (all
+        faults at once), or ONNX Runtime does not take the network.
     """
 
     def __init__(
         self,
         folder: str | Path,
         task: str,
-        fields: Mapping[str, Sequence[str]],
+        fields: Mapping[str, Check],
         providers: Sequence[str] | None = None,
         threads: int | None = None,
     ) -> None:
         path = Path(folder) / "model.json"
-        self.description = _read(path, task, fields)
+        self.folder = Path(folder)
+        self.description = _read(path, task, {**_FIELDS, **fields})
         given = self.description["input"]
         self.size = (int(given["size"][0]), int(given["size"][1]))
         self._mean = np.asarray(given["mean"], dtype=np.float32)
@@ -86,6 +163,37 @@ class ExportedModel:
             reason = str(error).strip().split("\n")[0]
             raise ValueError(f"{file}: ONNX Runtime does not take it: {reason}") from error
 
+    def check_network(
+        self, picture: tuple[str, Sequence[int]], output: tuple[str, Sequence[int]]
+    ) -> None:
+        """Compare the network with what ``model.json`` says of it.
+
+        Parameters
+        ----------
+        picture, output : (str, sequence of int)
+            Fields that say it, and the shape without the samples of the input and of the output.
+
+        Raises
+        ------
+        ValueError
+            If the network has another shape, or more than one input or output.
+        """
+        faults = Faults(self.folder)
+        for (fields, expected), name, nodes in (
+            (picture, "input", self._session.get_inputs()),
+            (output, "output", self._session.get_outputs()),
+        ):
+            shapes = [each.shape for each in nodes]
+            if [len(shape) for shape in shapes] != [len(expected) + 1] or any(
+                isinstance(length, int) and length != want
+                for length, want in zip(shapes[0][1:], expected, strict=True)
+            ):
+                faults.found.append(
+                    f"{fields} of model.json: got one {name} {tuple(expected)} for each sample, "
+                    f"expected {shapes}, of {self.description['model']}"
+                )
+        faults.stop()
+
     def run(self, pictures: NDArray[np.uint8]) -> Floats:
         """Output of the network.
 
@@ -100,27 +208,32 @@ class ExportedModel:
         return np.asarray(self._session.run(None, feed)[0], dtype=np.float32)
 
 
-def _read(path: Path, task: str, fields: Mapping[str, Sequence[str]]) -> dict[str, Any]:
+def _read(path: Path, task: str, fields: Mapping[str, Check]) -> dict[str, Any]:
     if not path.is_file():
         raise FileNotFoundError(f"no file {path}; 'srl export' writes it")
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{path}: not JSON: {error}") from error
+    content = read_json(path)
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         got = content.get("format") if isinstance(content, dict) else type(content).__name__
         raise ValueError(f"{path}: format: got {got!r}, expected {FORMAT}")
     if content.get("task") != task:
         raise ValueError(f"{path}: task: got {content.get('task')!r}, expected {task!r}")
-    wanted = {"model": [], "input": ["size", "colour", "mean", "deviation"], **fields}
-    missing = [
-        f"{part}.{name}" if name else part
-        for part, names in wanted.items()
-        for name in (names if isinstance(content.get(part), Mapping) else [""])
-        if part not in content or (name and name not in content[part])
-    ]
-    if missing:
-        raise ValueError(f"{path}: missing fields: {', '.join(missing)}")
-    if content["input"]["colour"] != "RGB":
-        raise ValueError(f"{path}: input.colour: got {content['input']['colour']!r}, expected RGB")
+    faults = Faults(path.parent)
+    for name, check in fields.items():
+        faults.check(_check_field, content, name, check)
+    faults.found = list(dict.fromkeys(faults.found))
+    faults.stop()
     return content
+
+
+def _check_field(content: Any, path: str, check: Check) -> None:
+    """Check a field by its path, ``"part.field"``, with ``?`` at its end if it may be missing."""
+    value, where = content, "model.json"
+    for name in path.removesuffix("?").split("."):
+        if not isinstance(value, Mapping):
+            raise ValueError(f"{where}: got {short(value)}, expected an object")
+        if name not in value:
+            if path.endswith("?"):
+                return
+            raise ValueError(f"{where}: missing field {name!r}")
+        record, value, place, where = value, value[name], where, f"{where}: {name}"
+    check(record, name, place)

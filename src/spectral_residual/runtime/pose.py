@@ -7,17 +7,23 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ..pose.geometry import check_boxes, crop_matrix, fit_aspect, warp
-from .model import ExportedModel, Floats
+from ..pose.images import read_image
+from ..pose.skeleton import Skeleton
+from .model import Check, ExportedModel, Floats, built_by, numbers, of_type
 
-_FIELDS = {
-    "crop": ["padding"],
-    "decoding": ["stride", "flip_test", "flip_shift", "joint_threshold"],
-    "skeleton": ["names", "flip_pairs", "edges"],
+_FIELDS: dict[str, Check] = {
+    "input.any_size?": of_type(bool),
+    "input.multiple_of?": numbers(least=1, whole=True),  # missing in files of before
+    "crop.padding": numbers(least=0.01),
+    "decoding.stride": numbers(least=1, whole=True),
+    "decoding.flip_test": of_type(bool),
+    "decoding.flip_shift": numbers(least=0, whole=True),
+    "decoding.joint_threshold": numbers(),
+    "skeleton": built_by(Skeleton.from_dict),
 }
 _BATCH = 16
 
@@ -82,49 +88,66 @@ class PosePredictor:
     ) -> None:
         self._model = ExportedModel(folder, "pose", _FIELDS, providers, threads)
         description = self._model.description
-        skeleton, decoding = description["skeleton"], description["decoding"]
-        self.joints: tuple[str, ...] = tuple(skeleton["names"])
-        self.edges = tuple((int(a), int(b)) for a, b in skeleton["edges"])
-        self.input_size = self._size(input_size)
+        skeleton, decoding = Skeleton.from_dict(description["skeleton"]), description["decoding"]
+        self.joints, self.edges = skeleton.names, skeleton.edges
         self._padding = float(description["crop"]["padding"])
         self._stride = int(decoding["stride"])
+        self.input_size = self._size(input_size)
+        height, width = self.input_size
+        self._model.check_network(
+            ("input.size", (3, height, width)),
+            (
+                "input.size, skeleton.names and decoding.stride",
+                (len(self.joints), height // self._stride, width // self._stride),
+            ),
+        )
         self._shift = int(decoding["flip_shift"])
         self._threshold = float(decoding["joint_threshold"])
-        self._swapped = np.arange(len(self.joints))
-        for first, second in skeleton["flip_pairs"]:
-            self._swapped[[first, second]] = second, first
+        self._swapped = np.array(skeleton.flip_permutation)
         self._flip_test = bool(decoding["flip_test"]) if flip_test is None else flip_test
-        if self._flip_test and not skeleton["flip_pairs"] and len(self.joints) > 1:
+        if self._flip_test and not skeleton.flip_pairs and len(self.joints) > 1:
             raise ValueError(
                 f"flip_test: none of the joints {list(self.joints)} is known to be the left or "
                 "right one of two; expected skeleton.flip_pairs in model.json"
             )
 
     def __call__(
-        self, image: str | Path | NDArray[np.uint8], boxes: ArrayLike | None = None
+        self,
+        image: str | Path | NDArray[np.uint8],
+        boxes: ArrayLike | None = None,
+        *,
+        apply_exif: bool = True,
     ) -> Poses:
         """Find the joints of one person in each box.
 
         Parameters
         ----------
         image : path or ndarray
-            Image file, whose EXIF orientation is ignored as in training, or (H, W, 3) uint8 RGB.
+            Image file, as `read_image` takes it, or (H, W, 3) uint8 RGB.
         boxes : array-like, optional
             (M, 4): left, top, width, height in pixels, as of a detector; by default one box, the
             whole image.
+        apply_exif : bool, default True
+            Turn the picture of a file as its EXIF orientation says, as ``srl pose predict`` does;
+            boxes and joints are then those of the upright picture. ``srl pose validate`` takes
+            pictures as they are stored.
 
         Raises
         ------
         ValueError
-            If the image cannot be read or is no RGB image, or a box has no extent.
+            ``ImageError``, if the image cannot be read; if it is no RGB image, or a box has no
+            extent.
         """
-        pixels = image if isinstance(image, np.ndarray) else _read_image(Path(image))
-        if pixels.ndim != 3 or pixels.shape[2] != 3 or pixels.dtype != np.uint8:
+        if isinstance(image, np.ndarray):
+            pixels = image
+        else:
+            pixels = read_image(image, apply_exif=apply_exif)[:, :, ::-1]
+        if pixels.ndim != 3 or pixels.shape[2] != 3 or pixels.dtype != np.uint8 or not pixels.size:
             raise ValueError(
                 f"image: got {pixels.dtype} {pixels.shape}, expected uint8 (H, W, 3), RGB"
             )
         if boxes is None:
-            boxes = [[0, 0, pixels.shape[1] - 1, pixels.shape[0] - 1]]
+            boxes = [[0, 0, max(pixels.shape[1] - 1, 1), max(pixels.shape[0] - 1, 1)]]
         corners = check_boxes(boxes)
         pixels = np.ascontiguousarray(pixels)
         parts = [self._predict(pixels, some) for some in _split(corners)]
@@ -136,15 +159,19 @@ class PosePredictor:
         return Poses(keypoints, scores, score)
 
     def _size(self, wanted: tuple[int, int] | None) -> tuple[int, int]:
-        size = self._model.size
-        if wanted is None or tuple(wanted) == size:
-            return size
-        if not self._model.description["input"].get("any_size"):
+        size, given = self._model.size, self._model.description["input"]
+        got = size if wanted is None else tuple(wanted)
+        if got != size and not given.get("any_size"):
             raise ValueError(
-                f"input_size: got {tuple(wanted)}, expected {size}: the network was exported for "
-                "it alone ('srl export --dynamic-size' writes one for any)"
+                f"input_size: got {got}, expected {size}: the network was exported for it alone "
+                "('srl export --dynamic-size' writes one for any)"
             )
-        return int(wanted[0]), int(wanted[1])
+        multiple = given.get("multiple_of", self._stride)
+        if len(got) != 2 or any(side < multiple or side % multiple for side in got):
+            raise ValueError(
+                f"input_size: got {got}, expected height and width as multiples of {multiple}"
+            )
+        return int(got[0]), int(got[1])
 
     def _predict(
         self, image: NDArray[np.uint8], boxes: NDArray[np.float64]
@@ -203,21 +230,3 @@ def _peaks(heatmaps: Floats) -> tuple[NDArray[np.float64], Floats]:
 def _split(boxes: NDArray[Any]) -> list[NDArray[Any]]:
     """A few boxes at a time; one part without any if there is none."""
     return [boxes[start : start + _BATCH] for start in range(0, max(len(boxes), 1), _BATCH)]
-
-
-def _read_image(path: Path) -> NDArray[np.uint8]:
-    """Image file as (H, W, 3) uint8 RGB, as it is stored; a truncated one is an error."""
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise ValueError(f"image {path}: {error.strerror or error}") from error
-    is_jpeg, is_png = content.startswith(b"\xff\xd8\xff"), content.startswith(b"\x89PNG")
-    if (is_jpeg and content.rfind(b"\xff\xd9") < content.rfind(b"\xff\xda")) or (
-        is_png and b"IEND" not in content[-16:]
-    ):
-        raise ValueError(f"image {path}: the file is truncated ({len(content)} bytes)")
-    flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
-    image = cv2.imdecode(np.frombuffer(content, np.uint8), flags) if content else None
-    if image is None:
-        raise ValueError(f"image {path}: not an image that OpenCV can read")
-    return np.ascontiguousarray(image[:, :, ::-1], dtype=np.uint8)

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from .model import ExportedModel, Floats
+from .model import Check, ExportedModel, Floats, built_by, names, numbers
 
 try:
     from ..video.reader import Frames, VideoReader
@@ -18,7 +18,15 @@ try:
 except ModuleNotFoundError as error:
     raise ModuleNotFoundError(f"{error}: pip install av", name=error.name) from error
 
-_FIELDS = {"sampling": ["frames", "stride", "short_side", "views", "seed"]}
+_FIELDS: dict[str, Check] = {
+    **{
+        f"sampling.{name}": numbers(least=1, whole=True)
+        for name in ("frames", "stride", "short_side", "views.clips")
+    },
+    "sampling.views": built_by(lambda views: Views(**views)),
+    "sampling.seed": numbers(least=0, whole=True),
+    "classes": names,
+}
 _BATCH = 8
 
 
@@ -74,8 +82,7 @@ class VideoPredictor:
         providers: Sequence[str] | None = None,
         threads: int | None = None,
     ) -> None:
-        fields = {**_FIELDS, "classes": []}
-        self._model = ExportedModel(folder, "video", fields, providers, threads)
+        self._model = ExportedModel(folder, "video", _FIELDS, providers, threads)
         description = self._model.description
         sampling = description["sampling"]
         self.class_names: tuple[str, ...] = tuple(description["classes"])
@@ -83,6 +90,10 @@ class VideoPredictor:
         self._views = Views(**sampling["views"])
         self._seed = int(sampling["seed"])
         self._short_side = int(sampling["short_side"])
+        self._model.check_network(
+            ("sampling.frames and input.size", (3, self._clip.frames, *self._model.size)),
+            ("classes", (len(self.class_names),)),
+        )
         if self._short_side < max(self._model.size):
             raise ValueError(
                 f"sampling.short_side: got {self._short_side}, expected at least the input size "
