@@ -16,7 +16,8 @@ from spectral_residual import create_block, insert_blocks
 from spectral_residual.blocks import BLOCKS, TIMM_BLOCKS, VIDEO_BLOCKS
 from spectral_residual.cli import main
 from spectral_residual.export import OPSET, to_onnx
-from spectral_residual.pose.network import PoseNetwork
+from spectral_residual.pose.export import export_pose
+from spectral_residual.pose.network import PoseNetwork, load_pose_network
 from spectral_residual.pose.skeleton import COCO
 from spectral_residual.video.network import VideoNetwork
 
@@ -178,6 +179,79 @@ def test_a_file_that_differs_is_not_written(tmp_path):
     assert list(tmp_path.iterdir()) == [path]
     report = to_onnx(OtherInGraphs(), torch.randn(2, 3), path, tolerance=0.01, rounds=1)
     assert 1e-4 < report.error < 1e-2
+
+
+class Classes(nn.Module):
+    """Integers and booleans, which in graphs are others if asked for."""
+
+    def __init__(self, add=0):
+        super().__init__()
+        self.add = add
+
+    def forward(self, x):
+        add = self.add if torch.compiler.is_compiling() else 0
+        return 100_000 * x.argmax(dim=1) + add, x > 0.5 * add
+
+
+class NanInGraphs(nn.Module):
+    """Not a number in the graph alone."""
+
+    def forward(self, x):
+        return x / (0 if torch.compiler.is_compiling() else 1) * 0
+
+
+@pytest.mark.parametrize("last", [nn.Identity(), nn.Sigmoid()])
+@pytest.mark.parametrize("dynamic_batch", [True, False])
+def test_a_single_number(last, dynamic_batch, tmp_path):
+    """It has no range, and yet rounding is no error."""
+    torch.manual_seed(0)
+    network = nn.Sequential(
+        nn.Conv2d(3, 8, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 1), last
+    )
+    options = {"dynamic_batch": dynamic_batch, "rounds": 1}
+    report = to_onnx(network, torch.randn(1, 3, 16, 16), tmp_path / "model.onnx", **options)
+    assert 0 <= report.error < 1e-5
+
+
+def test_integers_and_booleans_must_be_the_same(tmp_path):
+    x = torch.randn(4, 5, generator=torch.Generator().manual_seed(0))
+    report = to_onnx(Classes(), x, tmp_path / "model.onnx", rounds=1)
+    assert report.error == 0
+    assert run(tmp_path / "model.onnx", x)[1].dtype == bool
+    with pytest.raises(ValueError, match="differs from PyTorch's by 1.0e"):
+        to_onnx(Classes(1), x, tmp_path / "other.onnx")
+
+
+def test_what_is_not_a_number_in_onnx_differs(tmp_path):
+    with pytest.raises(ValueError, match="differs from PyTorch's by nan"):
+        to_onnx(NanInGraphs(), torch.randn(2, 3), tmp_path / "model.onnx")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_padding_that_depends_on_the_size(tmp_path):
+    """Refused before the export, which would not end; for one size it is as any other."""
+    layers = pytest.importorskip("timm.layers")
+    network = nn.Sequential(layers.Conv2dSame(3, 4, 3, stride=2), layers.AvgPool2dSame(3, stride=2))
+    x = torch.randn(2, 3, 16, 12)
+    with pytest.raises(ValueError, match=r"dynamic_size: .*0 \(Conv2dSame\) and 1 more with timm"):
+        to_onnx(network, x, tmp_path / "model.onnx", dynamic_size=True)
+    assert to_onnx(network, x, tmp_path / "model.onnx", rounds=1).error <= 1e-4
+
+
+def test_trunks_with_same_padding_at_any_size(tmp_path):
+    """Of the packaged networks, at a finer stride; exact at every multiple of it."""
+    pytest.importorskip("timm")
+    config = PoseNetwork(
+        "timm/tf_efficientnet_lite0", output_stride=8, deconv_channels=16, block="srl",
+        block_options={"modes": 4},
+    )  # fmt: skip
+    checkpoint = save_pose(tmp_path / "lite.ckpt", config, (64, 48), COCO)
+    report = export_pose(checkpoint, tmp_path, dynamic_size=True, rounds=1)
+    assert report.error <= 1e-4
+    assert json.loads((tmp_path / "model.json").read_text())["input"]["multiple_of"] == 8
+    network, _, _ = load_pose_network(checkpoint)
+    for size in ((64, 48), (40, 72), (136, 24), (16, 56)):
+        assert error(tmp_path / "model.onnx", network, torch.randn(2, 3, *size)) <= 1e-4
 
 
 class Stubborn(nn.Module):

@@ -116,9 +116,7 @@ def to_onnx(
         If a package of the extra ``export`` is not installed.
     """
     check_packages()
-    inputs = _checked(example, dynamic_size, tolerance, rounds)
-    if dynamic_size:
-        _check_padding(model)
+    inputs = _checked(model, example, dynamic_size, tolerance, rounds)
     network = copy.deepcopy(model).cpu().eval()
     axes = [_free_axes(each, dynamic_batch, dynamic_size) for each in inputs]
     with _replacing(Path(path)) as temporary:
@@ -175,7 +173,13 @@ def report_lines(report: ExportReport) -> list[str]:
     ]
 
 
-def _checked(example: Tensor | Inputs, dynamic_size: bool, tolerance: float, rounds: int) -> Inputs:
+def _checked(
+    network: nn.Module,
+    example: Tensor | Inputs,
+    dynamic_size: bool,
+    tolerance: float,
+    rounds: int,
+) -> Inputs:
     """The inputs on the CPU; ValueError if something cannot be used."""
     if rounds < 1 or not tolerance > 0:
         raise ValueError(
@@ -192,6 +196,8 @@ def _checked(example: Tensor | Inputs, dynamic_size: bool, tolerance: float, rou
         raise ValueError(
             f"dynamic_size: expected an input (N, C, H, W) or (N, C, T, H, W), got shapes {shapes}"
         )
+    if dynamic_size:
+        _check_padding(network)
     return tuple(each.detach().cpu() for each in inputs)
 
 

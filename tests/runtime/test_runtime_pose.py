@@ -259,14 +259,16 @@ def test_what_the_description_says_is_done(dots, tmp_path):
             ),
             r"skeleton.names .*got one output \(4, 16, 12\) .*expected \[\['batch', 5",
         ),
-        (lambda c: c["input"].update(size=[62, 46]), r"got \(62, 46\), expected .* of 8"),
+        (
+            lambda c: c["input"].update(size=[62, 46]),
+            r"changed: model.json: input: size: got \(62, 46\), expected .* of 8",
+        ),
     ],
 )
 def test_a_wrong_description(dots, tmp_path, change, message):
     folder = changed(dots[2], tmp_path / "changed", change)
-    with pytest.raises(ValueError, match=re.compile(message, re.DOTALL)) as raised:
+    with pytest.raises(ValueError, match=re.compile(message, re.DOTALL)):
         PosePredictor(folder)
-    assert "changed" in str(raised.value) or "input_size" in message or "flip_pairs" in message
 
 
 def test_wrong_files(dots, tmp_path):

@@ -168,8 +168,11 @@ class PosePredictor:
             )
         multiple = given.get("multiple_of", self._stride)
         if len(got) != 2 or any(side < multiple or side % multiple for side in got):
+            name = (
+                f"{self._model.folder}: model.json: input: size" if wanted is None else "input_size"
+            )
             raise ValueError(
-                f"input_size: got {got}, expected height and width as multiples of {multiple}"
+                f"{name}: got {got}, expected height and width as multiples of {multiple}"
             )
         return int(got[0]), int(got[1])
 
