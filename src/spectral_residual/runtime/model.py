@@ -69,15 +69,9 @@ def built_by(function: Callable[[Any], object]) -> Check:
         try:
             function(record[name])
         except (TypeError, ValueError, KeyError) as error:
-            raise ValueError(f"{where}: {name}: {error}") from error
+            raise ValueError(f"{where}: {name}: {str(error).removeprefix(f'{name}: ')}") from error
 
     return check
-
-
-def _file_name(record: Any, name: str, where: str) -> None:
-    value = typed_field(record, name, where, str)
-    if Path(value).name != value:
-        raise ValueError(f"{where}: {name}: got {value!r}, expected the name of a file beside it")
 
 
 def _colour(record: Any, name: str, where: str) -> None:
@@ -87,7 +81,7 @@ def _colour(record: Any, name: str, where: str) -> None:
 
 _SMALLEST_DEVIATION = 1e-6
 _FIELDS: dict[str, Check] = {
-    "model": _file_name,
+    "model": of_type(str),
     "input.size": numbers(2, least=1, whole=True),
     "input.colour": _colour,
     "input.mean": numbers(3),
@@ -144,9 +138,11 @@ class ExportedModel:
         self.size = (int(given["size"][0]), int(given["size"][1]))
         self._mean = np.asarray(given["mean"], dtype=np.float32)
         self._deviation = np.asarray(given["deviation"], dtype=np.float32)
-        file = path.with_name(self.description["model"])
+        file = self.folder / self.description["model"]
         if not file.is_file():
-            raise FileNotFoundError(f"{path} names the network {file.name}, which is not there")
+            raise FileNotFoundError(
+                f"{path} names the network {self.description['model']}, which is not there"
+            )
         options = onnxruntime.SessionOptions()
         if threads is not None:
             options.intra_op_num_threads = threads
