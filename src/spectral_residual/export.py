@@ -206,7 +206,8 @@ def _check_padding(network: nn.Module) -> None:
     found = [
         f"{name or 'it'} ({kind.__name__})"
         for name, module in network.named_modules()
-        if (kind := type(module)).__module__.startswith("timm.") and kind.__name__.endswith("Same")
+        if (kind := type(module)).__module__.startswith("timm.")
+        and (kind.__name__.endswith("Same") or getattr(module, "dynamic_padding", False))
     ]
     if found:
         more = f" and {len(found) - 1} more" if len(found) > 1 else ""
