@@ -94,6 +94,8 @@ def insert_blocks(
     TypeError
         If `after` is one name instead of a sequence.
     """
+    if None not in (options, block_options):
+        raise ValueError("got block_options and options, its older name; expected one of them")
     chosen = _checked_options(block, options if block_options is None else block_options)
     inputs = as_inputs(input_size, example_inputs)
     names = module_names(model, after)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import resource
+import sys
 import time
 import zipfile
 
@@ -14,6 +16,7 @@ from small_checkpoints import changed, make
 
 from spectral_residual.cli import main
 from spectral_residual.pose import load_pose_network
+from spectral_residual.pose.own_data import with_network
 from spectral_residual.training.checkpoint import read_file
 from spectral_residual.video import load_video_network
 
@@ -98,6 +101,25 @@ def test_weights_of_trunks_are_not_fetched(sound, tmp_path):
     task, content, _ = sound
     torch.save(changed(content, task, network__weights="IMAGENET1K_V1"), tmp_path / "a.ckpt")
     LOAD[task](tmp_path / "a.ckpt")
+
+
+def test_a_command_takes_no_code_and_no_weights_from_a_checkpoint(sound, tmp_path):
+    """Where ``srl pose`` has no --config, the network of the checkpoint is as if it was typed."""
+    task, content, _ = sound
+    if task == "video":
+        return
+    path = tmp_path / "a.ckpt"
+    options = ["--ckpt_path", str(path), "--data.root", "data"]
+    torch.save(changed(content, task, network__weights="IMAGENET1K_V1"), path)
+    arguments = with_network(["validate", *options])
+    network = json.loads(arguments[arguments.index("--model.network") + 1])
+    assert network["backbone"] == "resnet18"
+    assert "weights" not in network
+    torch.save(changed(content, task, network__block="antigravity:f"), path)
+    with pytest.raises(ValueError, match="code outside this package"):
+        with_network(["validate", *options])
+    with_network(["validate", *options, "--model.network.block", "antigravity:f"])
+    assert "antigravity" not in sys.modules
 
 
 @pytest.mark.parametrize(
