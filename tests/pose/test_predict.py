@@ -171,6 +171,16 @@ def test_output_is_tried_before_the_work(root, checkpoint, tmp_path, monkeypatch
     assert f"File exists: '{out}'" in capsys.readouterr().err
 
 
+def test_pictures_are_replaced_in_one_step(root, checkpoint, tmp_path):
+    old, kept = tmp_path / "out/overlays/0001.jpg", tmp_path / "kept"
+    old.parent.mkdir(parents=True)
+    old.write_text("old")
+    kept.hardlink_to(old)
+    predict_images(checkpoint, [root / "val/0001.png"], tmp_path / "out")
+    assert kept.read_text() == "old"
+    assert old.read_bytes()[:2] == b"\xff\xd8"
+
+
 @pytest.mark.parametrize("orientation", [3, 6])
 def test_phone_photographs_are_turned(root, checkpoint, tmp_path, orientation):
     upright, turned = tmp_path / "upright.png", tmp_path / "turned.png"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import sys
-from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -17,7 +16,6 @@ from small_checkpoints import changed, make
 
 from spectral_residual import pose, video
 from spectral_residual.cli import main
-from spectral_residual.report.card import model_card
 from spectral_residual.training import hub
 from spectral_residual.training.hub import CONFIG, WEIGHTS, locate, packaged_names
 from spectral_residual.training.pretrained import About
@@ -365,23 +363,6 @@ def test_publish_reads_what_the_run_left(written, tmp_path, capsys):
         (run / "metrics_val.json").write_text(content)
         assert main([*arguments, "--metrics", str(run / "metrics_val.json")]) == 2
         assert message in capsys.readouterr().err
-
-
-def test_metrics_that_nothing_was_measured_of(tmp_path):
-    path = tmp_path / "metrics_val.json"
-    path.write_text('{"AP": 0.5, "AP(M)": -1.0, "direction": null, "PCK": NaN, "videos": 19101}')
-    about = gather_about(tmp_path, [path], About())
-    assert about.metrics == {"val": {"AP": 0.5, "videos": 19101}}
-    assert "| videos | 19101 |" in model_card("n", "pose", "x", {"Network": "n"}, asdict(about))
-
-
-def test_metrics_of_the_same_data(tmp_path):
-    paths = [tmp_path / name / "metrics_val.json" for name in "ab"]
-    for path in paths:
-        path.parent.mkdir()
-        path.write_text('{"AP": 0.5}')
-    with pytest.raises(ValueError, match=f"got {paths[0]} and {paths[1]}, both of val; expected"):
-        gather_about(tmp_path, paths, About())
 
 
 def test_the_run_is_found_from_within_its_folder(written, tmp_path, monkeypatch):

@@ -82,10 +82,8 @@ def predict_images(
 
     Raises
     ------
-    FileNotFoundError
-        If the network, an image or the boxes do not exist.
     OSError
-        If nothing can be written to `output`.
+        If the network, an image or the boxes do not exist, or `output` cannot be written to.
     ValueError
         If it is not a pose network, the boxes are malformed or of other images, or no image can
         be read.
