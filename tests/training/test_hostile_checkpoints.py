@@ -72,6 +72,11 @@ POSE = [
     ({"network__stages": 4}, "weights are of another network"),
     ({"skeleton": 5}, "skeleton: got 5"),
     ({"skeleton__names": list("abc")}, "no network"),
+    ({"skeleton__names": list(range(17))}, "no network: names: got 0, expected text"),
+    ({"skeleton__names": [[n] for n in range(17)]}, "no network: names: got .*, expected text"),
+    ({"skeleton__edges": [[0, 1.5]]}, r"no network: edges: got \(0, 1.5\), expected two"),
+    ({"skeleton__edges": [[0, 17]]}, r"no network: edges: got \(0, 17\), expected two"),
+    ({"skeleton__flip_pairs": [["a", "b"]]}, "no network: flip_pairs: got .*, expected two"),
     ({"skeleton__names": [f"j{n}" for n in range(10**5)]}, "skeleton: got .* up to 1000"),
 ]
 VIDEO = [
@@ -151,6 +156,13 @@ def test_archives_that_unpack_to_more(sound, tmp_path):
             new.writestr(member.filename, old.read(member))
         new.writestr("archive/data/99999", bytes(10**8))
     refused(read_file, path, "would unpack to")
+
+
+def test_weights_without_names(sound, tmp_path):
+    _, content, _ = sound
+    state = content["state_dict"] | {0: torch.zeros(1)}
+    torch.save({**content, "state_dict": state}, tmp_path / "a.ckpt")
+    refused(read_file, tmp_path / "a.ckpt", "no state_dict of named weights")
 
 
 def flipped(content, rng):

@@ -7,6 +7,9 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryFile
+
+_LONGEST_NAME = 50
 
 
 @contextmanager
@@ -28,7 +31,7 @@ def replacing(path: str | Path) -> Iterator[Path]:
     """
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex}")
+    temporary = target.with_name(f".{target.name[:_LONGEST_NAME]}.{uuid.uuid4().hex}")
     try:
         yield temporary
         with temporary.open("rb") as file:
@@ -40,6 +43,19 @@ def replacing(path: str | Path) -> Iterator[Path]:
         raise
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def prepare_folder(folder: str | Path) -> None:
+    """Make a folder, and see before the work whether anything can be written there.
+
+    Raises
+    ------
+    OSError
+        If not.
+    """
+    Path(folder).mkdir(parents=True, exist_ok=True)
+    with TemporaryFile(dir=folder):
+        pass
 
 
 def write_file(path: str | Path, content: str | bytes) -> Path:
