@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
-from spectral_residual.report.files import prepare_folder, replacing, write_file
+from spectral_residual.report.files import prepare_folder, replacing, write_file, write_metrics
 
 
 @pytest.mark.parametrize("content", ["Ünder\n", b"\x00\xff"])
@@ -64,3 +66,8 @@ def test_nobody_sees_half_of_it(tmp_path):
         assert path.read_text() == "before"
         assert temporary.parent == path.parent
     assert path.read_text() == "after"
+
+
+def test_metrics_without_a_value_are_null(tmp_path):
+    path = write_metrics(tmp_path / "metrics.json", {"AP": 0.5, "PCK": float("nan")})
+    assert json.loads(path.read_text()) == {"AP": 0.5, "PCK": None}

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import math
 import os
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryFile
@@ -76,3 +78,9 @@ def write_file(path: str | Path, content: str | bytes) -> Path:
     with replacing(path) as temporary:
         temporary.write_bytes(content.encode() if isinstance(content, str) else content)
     return Path(path)
+
+
+def write_metrics(path: str | Path, metrics: Mapping[str, float]) -> Path:
+    """Write numbers by their names as JSON, null where there was nothing to measure (NaN)."""
+    known = {name: None if math.isnan(value) else value for name, value in metrics.items()}
+    return write_file(path, json.dumps(known, indent=1) + "\n")
