@@ -406,6 +406,8 @@ def test_a_module_called_twice_runs_its_block_twice():
         Twice(), ["conv"], input_size=SMALL, options={"groups": 1, "reduction": 1}
     )
     assert calls(model, image(SMALL))[0] == [2]
+    with pytest.raises(ValueError, match="got block_options and options, its older name"):
+        insert_blocks(Twice(), ["conv"], input_size=SMALL, options={}, block_options={"groups": 1})
 
 
 # ---- nothing is computed; what inserted modules inherit ----------------------------------------

@@ -306,8 +306,7 @@ def export(
     ----------
     ckpt : str
         Checkpoint of 'srl pose fit' or 'srl video fit' (last or best: the newest below runs),
-        folder of 'srl publish', name of a network of this package, or owner/name[@revision] on
-        the hub.
+        folder of 'srl publish', packaged network, or owner/name[@revision] on the hub.
     output : Path
         Folder to write to.
     dynamic_size : bool

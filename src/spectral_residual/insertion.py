@@ -94,7 +94,7 @@ def insert_blocks(
     TypeError
         If `after` is one name instead of a sequence.
     """
-    chosen = _checked_options(block, options if block_options is None else block_options)
+    chosen = _checked_options(block, block_options, options)
     inputs = as_inputs(input_size, example_inputs)
     names = module_names(model, after)
     for place, new in _planned(model, names, block, inputs, chosen, folded_time):
@@ -183,7 +183,12 @@ def _warn_of_fusion(skeleton: nn.Module, after: Sequence[str], called: Sequence[
             )
 
 
-def _checked_options(block: object, options: Mapping[str, Any] | None) -> Mapping[str, Any]:
+def _checked_options(
+    block: object, block_options: Mapping[str, Any] | None, older: Mapping[str, Any] | None
+) -> Mapping[str, Any]:
+    if None not in (block_options, older):
+        raise ValueError("got block_options and options, its older name; expected one of them")
+    options = older if block_options is None else block_options
     if isinstance(block, str):
         return options or {}
     if isinstance(block, nn.Module) or not callable(block):

@@ -133,6 +133,8 @@ class NotRun(NamedTuple):
 NOT_RUN = [
     NotRun(r"pip install ", "would change this environment; names exist", requirements_exist),
     NotRun(r"pip download ", "wants the network", known),
+    NotRun(r"pip$", "is spoken of", known),
+    NotRun(r"make$", "is spoken of", known),
     NotRun(r"make ", "makes an environment, or runs these tests; the target exists", targets_exist),
     NotRun(r"(\w+=\S+ )*\S*(python -m )?pytest ", "is other tests; the files exist", files_exist),
     NotRun(r"(pipx run pre-commit|hf upload) ", "wants the network", known),

@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 
 import pytest
+import torch
+import torchvision
 
 from spectral_residual import BLOCKS, VIDEO_BLOCKS, create_block
 from spectral_residual.cli import _command
 from spectral_residual.cost import measure_cost
-from spectral_residual.lab.cost.command import create_network
+from spectral_residual.lab.cost.command import create_network, library_network
 from spectral_residual.lab.cost.plot import FORMULAS, measure_growth
 
 
@@ -146,6 +148,17 @@ def test_a_network_for_videos():
     assert names.count("SRLVideoBlock") == 1
 
 
+@pytest.mark.parametrize(
+    "name", ["fasterrcnn_resnet50_fpn", "deeplabv3_resnet50", "ssd300_vgg16", "raft_small"]
+)
+def test_nothing_is_downloaded(name, monkeypatch):
+    asked = []
+    monkeypatch.setattr(torchvision.models._api, "load_state_dict_from_url", asked.append)
+    with torch.device("meta"):
+        assert isinstance(library_network(name), torch.nn.Module)
+    assert asked == []
+
+
 def test_a_network_of_timm():
     timm = pytest.importorskip("timm")
     name = "mobilenetv3_small_050"
@@ -178,6 +191,7 @@ def test_a_network_of_timm():
         ("model c2d_resnet18 --input 3 7 64 64", "frames must be even, .* got 7"),
         ("model c2d_resnet18 --input 3 8 64 64 --block srl-fft-3", "did you mean 'srl-fft-3d'"),
         ("block tsm --channels 64 --size 8 8", "'tsm' is not defined for images"),
+        ("model timm/resnet26.bt_in1 --input 3 64 64", "did you mean 'resnet26.bt_in1k'"),
         ("model resnet18 --input 3 0 64", "must be positive integers"),
         ("model resnet18 --input 3 64", r"does not run .* shape \(1, 3, 64\)"),
         ("model resnet18 --input 3 64 64 --after layer3", "but no block"),

@@ -184,6 +184,17 @@ def test_without_networks_the_page_says_how_to_get_them():
 
 
 @needs_gradio
+def test_one_event_computes_at_a_time(tmp_path):
+    from spectral_residual.lab.page.layout import build_page
+    from spectral_residual.lab.page.networks import Networks, Shown
+
+    page = build_page(Networks(poses=[Shown("no block", "", pose_model())]), tmp_path)
+    computing = [event for event in page.fns.values() if event.fn is not None]
+    assert len(computing) >= 6
+    assert {event.concurrency_id for event in computing} == {"cpu"}
+
+
+@needs_gradio
 def test_a_session_without_a_picture_is_told():
     import gradio
 
@@ -194,7 +205,7 @@ def test_a_session_without_a_picture_is_told():
         tab = PoseTab([Shown("no block", "", pose_model())], examples())
     with pytest.raises(ValueError, match="there is no picture yet, or no longer"):
         tab._whole(None)
-    assert tab._whole(tab.start()[0])[0].box == (0, 0, 319, 319)
+    assert tab._whole(tab._first()[0])[0].box == (0, 0, 319, 319)
 
 
 @needs_gradio

@@ -36,7 +36,7 @@ def test_packaged_networks_that_belong_together(tmp_path, monkeypatch):
     monkeypatch.setattr(hub, "PACKAGED", tmp_path)
     other = replace(COCO, sigmas=None)
     pose_model(skeleton=other).save_pretrained(tmp_path / "a")
-    about = About(data="generated people", metrics={"val": {"PCK": 0.614}})
+    about = About(data="generated people", metrics={"val (a.json)": {"PCK": 0.614, "AP": -1.0}})
     pose_model(about=about).save_pretrained(tmp_path / "b")
     pose_model("srl").save_pretrained(tmp_path / "c")
     video_model().save_pretrained(tmp_path / "d")
@@ -44,7 +44,8 @@ def test_packaged_networks_that_belong_together(tmp_path, monkeypatch):
     networks = load_networks(Sources())
     assert [shown.title for shown in networks.poses] == ["no block", "srl"]
     said = networks.poses[0].said
-    assert "trained on generated people; PCK 61.4 % (val)" in said
+    assert "trained on generated people; PCK 61.4 % on val (a.json)" in said
+    assert "AP" not in said
     assert said.startswith("b: ")
     assert "human pose estimation with resnet18; no block" in said
     assert networks.poses[1].said.endswith(

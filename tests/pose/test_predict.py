@@ -14,7 +14,8 @@ from keypoint_files import NAMES, data_options, write_split
 from test_everybodys_data import turn
 
 from spectral_residual.cli import main
-from spectral_residual.pose import PoseModel, PoseNetwork, from_pretrained
+from spectral_residual.pose import PoseModel, PoseNetwork, from_pretrained, predict
+from spectral_residual.pose.drawing import draw_poses
 from spectral_residual.pose.predict import predict_images
 from spectral_residual.pose.skeleton import Skeleton
 from spectral_residual.training import hub
@@ -129,7 +130,7 @@ def test_boxes_of_persons(root, checkpoint, tmp_path, capsys, caplog):
     files = [str(root / "val" / f"000{n}.png") for n in (1, 2)]
     entries = [
         {"file_name": "0002.png", "bbox": [10, 10, 70, 60], "score": 0.5},
-        {"file_name": files[1], "bbox": [10, 10, 70, 60]},
+        {"file_name": f"{root}/./val//0002.png", "bbox": [10, 10, 70, 60]},
         {"file_name": "0002.png", "bbox": [60, 60, 25, 20]},
     ]
     boxes = tmp_path / "boxes.json"
@@ -159,6 +160,25 @@ def test_boxes_of_persons(root, checkpoint, tmp_path, capsys, caplog):
         boxes.write_text(json.dumps(wrong))
         assert main(arguments) == 2
         assert message in capsys.readouterr().err
+
+
+def test_output_is_tried_before_the_work(root, checkpoint, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(predict, "_found", None)
+    out = tmp_path / "out"
+    out.write_text("a file")
+    arguments = ["pose", "predict", "--ckpt", str(checkpoint), str(root / "val/0001.png")]
+    assert main([*arguments, "--output", str(out)]) == 2
+    assert f"File exists: '{out}'" in capsys.readouterr().err
+
+
+def test_pictures_are_replaced_in_one_step(root, checkpoint, tmp_path):
+    old, kept = tmp_path / "out/overlays/0001.jpg", tmp_path / "kept"
+    old.parent.mkdir(parents=True)
+    old.write_text("old")
+    kept.hardlink_to(old)
+    predict_images(checkpoint, [root / "val/0001.png"], tmp_path / "out")
+    assert kept.read_text() == "old"
+    assert old.read_bytes()[:2] == b"\xff\xd8"
 
 
 @pytest.mark.parametrize("orientation", [3, 6])
@@ -229,3 +249,12 @@ def test_without_sigmas_and_pairs(tmp_path):
     found = predict_images(tmp_path / "net", images, tmp_path / "out", tmp_path / "boxes.json")
     assert len(found.poses) == 2
     assert found.poses[0]["keypoints"] == found.poses[1]["keypoints"]
+
+
+def test_joints_are_drawn_at_their_places_in_wide_pictures():
+    image = np.zeros((20, 65000, 3), np.uint8)
+    points = [[[10.0, 10.0], [64000.0, 10.0]]]
+    drawn = draw_poses(image, points, [[0.0, 1.0]], Skeleton(("a", "b"), (), None, ()))
+    places = np.flatnonzero(drawn.any(axis=(0, 2)))
+    assert places.min() >= 63990
+    assert places.max() <= 64010

@@ -163,7 +163,7 @@ WRONG = {
         "final_layer.weight, of a convolution, is not among",
     ),
     "more than the file": (
-        lambda s: s | {"deconv_layers.0.weight": torch.zeros(1).expand(512, 2**20, 4, 4)},
+        lambda s: s | dict.fromkeys("abcdefgh", torch.zeros(2**21)),
         "its weights claim .* bytes, more than the file has",
     ),
     "no deconvolution": (
@@ -189,6 +189,18 @@ def test_what_does_not_fit_is_named(microsoft, tmp_path, case):
     with pytest.raises(ValueError, match=message) as caught:
         load_published(path, SIZE)
     assert str(caught.value).startswith(f"{path}: ")
+
+
+def test_convert_writes_nothing_that_is_not_finite(microsoft, tmp_path, capsys):
+    wrong = microsoft.state_dict() | {"bn1.bias": torch.full((64,), float("nan"))}
+    path, out = saved(tmp_path / "nan.pth", wrong), tmp_path / "out"
+    assert main(["pose", "convert", str(path), "--output", str(out)]) == 2
+    assert "nan.pth: the weights bn1.bias are not finite" in capsys.readouterr().err
+    model = load_published(saved(tmp_path / "sound.pth", microsoft.state_dict()), SIZE)
+    model.network.head.bias.data[3] = float("inf")
+    with pytest.raises(ValueError, match=r"the weights head\.bias are not finite"):
+        model.save_pretrained(out)
+    assert not out.exists()
 
 
 def test_convert_writes_a_folder_that_predicts(tmp_path, capsys):

@@ -37,6 +37,12 @@ def test_they_load_and_predict(name, blocks):
     assert poses.scores.shape == (1, 14)
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_the_card_is_written_from_the_description(name):
+    card = (PACKAGED / name / "README.md").read_text(encoding="utf-8")
+    assert card == from_pretrained(name).card(name)
+
+
 def test_the_page_shows_them():
     sources = default_sources()
     assert (sources.pose_base, sources.pose) == NAMES

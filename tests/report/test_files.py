@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
-from spectral_residual.report.files import replacing, write_file
+from spectral_residual.report.files import prepare_folder, replacing, write_file, write_metrics
 
 
 @pytest.mark.parametrize("content", ["Ünder\n", b"\x00\xff"])
@@ -14,6 +16,20 @@ def test_write_and_replace(tmp_path, content):
     assert write_file(path, content) == path
     assert path.read_bytes() == (content.encode() if isinstance(content, str) else content)
     assert list(path.parent.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("letter", ["a", "ü"])
+def test_names_as_long_as_they_may_be(tmp_path, letter):
+    path = tmp_path / (letter * (255 // len(letter.encode())))
+    assert write_file(path, "text").read_text() == "text"
+
+
+def test_folders_are_tried(tmp_path):
+    prepare_folder(tmp_path / "new" / "folder")
+    assert list((tmp_path / "new" / "folder").iterdir()) == []
+    write_file(tmp_path / "file", "text")
+    with pytest.raises(OSError, match="file"):
+        prepare_folder(tmp_path / "file")
 
 
 def test_text_that_is_not_unicode_is_refused(tmp_path):
@@ -50,3 +66,8 @@ def test_nobody_sees_half_of_it(tmp_path):
         assert path.read_text() == "before"
         assert temporary.parent == path.parent
     assert path.read_text() == "after"
+
+
+def test_metrics_without_a_value_are_null(tmp_path):
+    path = write_metrics(tmp_path / "metrics.json", {"AP": 0.5, "PCK": float("nan")})
+    assert json.loads(path.read_text()) == {"AP": 0.5, "PCK": None}

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import resource
+import sys
 import time
 import zipfile
 
@@ -14,6 +16,7 @@ from small_checkpoints import changed, make
 
 from spectral_residual.cli import main
 from spectral_residual.pose import load_pose_network
+from spectral_residual.pose.own_data import with_network
 from spectral_residual.training.checkpoint import read_file
 from spectral_residual.video import load_video_network
 
@@ -69,6 +72,11 @@ POSE = [
     ({"network__stages": 4}, "weights are of another network"),
     ({"skeleton": 5}, "skeleton: got 5"),
     ({"skeleton__names": list("abc")}, "no network"),
+    ({"skeleton__names": list(range(17))}, "no network: names: got 0, expected text"),
+    ({"skeleton__names": [[n] for n in range(17)]}, "no network: names: got .*, expected text"),
+    ({"skeleton__edges": [[0, 1.5]]}, r"no network: edges: got \(0, 1.5\), expected two"),
+    ({"skeleton__edges": [[0, 17]]}, r"no network: edges: got \(0, 17\), expected two"),
+    ({"skeleton__flip_pairs": [["a", "b"]]}, "no network: flip_pairs: got .*, expected two"),
     ({"skeleton__names": [f"j{n}" for n in range(10**5)]}, "skeleton: got .* up to 1000"),
 ]
 VIDEO = [
@@ -100,6 +108,25 @@ def test_weights_of_trunks_are_not_fetched(sound, tmp_path):
     LOAD[task](tmp_path / "a.ckpt")
 
 
+def test_a_command_takes_no_code_and_no_weights_from_a_checkpoint(sound, tmp_path):
+    """Where ``srl pose`` has no --config, the network of the checkpoint is as if it was typed."""
+    task, content, _ = sound
+    if task == "video":
+        return
+    path = tmp_path / "a.ckpt"
+    options = ["--ckpt_path", str(path), "--data.root", "data"]
+    torch.save(changed(content, task, network__weights="IMAGENET1K_V1"), path)
+    arguments = with_network(["validate", *options])
+    network = json.loads(arguments[arguments.index("--model.network") + 1])
+    assert network["backbone"] == "resnet18"
+    assert "weights" not in network
+    torch.save(changed(content, task, network__block="antigravity:f"), path)
+    with pytest.raises(ValueError, match="code outside this package"):
+        with_network(["validate", *options])
+    with_network(["validate", *options, "--model.network.block", "antigravity:f"])
+    assert "antigravity" not in sys.modules
+
+
 @pytest.mark.parametrize(
     "value",
     [
@@ -129,6 +156,13 @@ def test_archives_that_unpack_to_more(sound, tmp_path):
             new.writestr(member.filename, old.read(member))
         new.writestr("archive/data/99999", bytes(10**8))
     refused(read_file, path, "would unpack to")
+
+
+def test_weights_without_names(sound, tmp_path):
+    _, content, _ = sound
+    state = content["state_dict"] | {0: torch.zeros(1)}
+    torch.save({**content, "state_dict": state}, tmp_path / "a.ckpt")
+    refused(read_file, tmp_path / "a.ckpt", "no state_dict of named weights")
 
 
 def flipped(content, rng):

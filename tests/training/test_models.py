@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import zipfile
+from functools import partial
 
 import pytest
 import torch
@@ -11,6 +13,7 @@ from torch import nn
 
 from networks import create_simple_baseline
 from spectral_residual import SRLBlock
+from spectral_residual.pose import load_published
 from spectral_residual.pose.network import SimpleBaseline, check_input_size
 from spectral_residual.training.resnet import RESNETS, ResNetTrunk, read_state_dict
 
@@ -260,11 +263,41 @@ def test_files_that_are_no_weights(tmp_path, suffix):
         ResNetTrunk("resnet18", str(tmp_path / f"absent{suffix}"))
 
 
-@pytest.mark.parametrize("content", [[1, 2], {"a": 3}, torch.zeros(2), {"model": {"a": "b"}}])
+@pytest.mark.parametrize(
+    "content",
+    [[1, 2], {"a": 3}, torch.zeros(2), {"model": {"a": "b"}}, {0: torch.zeros(2)}],
+)
 def test_files_that_hold_something_else(tmp_path, content):
     torch.save(content, tmp_path / "w.pth")
     with pytest.raises(ValueError, match=r"w.pth: expected a mapping of names to tensors"):
         read_state_dict(tmp_path / "w.pth")
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        (torch.tensor([1, float("nan")]), "a are not finite"),
+        (torch.zeros(1).expand(10**9), "a are not in the file"),
+    ],
+)
+def test_weights_of_files_are_checked(tmp_path, value, message):
+    torch.save({"state_dict": {"a": value}}, tmp_path / "w.pth")
+    with pytest.raises(ValueError, match=rf"w\.pth: the weights {message}"):
+        read_state_dict(tmp_path / "w.pth")
+
+
+def test_compressed_weights_are_not_unpacked(tmp_path):
+    torch.save({"a": torch.zeros(10**6)}, tmp_path / "plain.pth")
+    path = tmp_path / "small.pth"
+    with (
+        zipfile.ZipFile(tmp_path / "plain.pth") as old,
+        zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as new,
+    ):
+        for member in old.infolist():
+            new.writestr(member.filename, old.read(member))
+    for read in (read_state_dict, partial(ResNetTrunk, "resnet18"), load_published):
+        with pytest.raises(ValueError, match=r"small\.pth: not a readable .* would unpack to 4"):
+            read(str(path))
 
 
 def test_misspelt_names():

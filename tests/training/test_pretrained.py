@@ -19,6 +19,7 @@ from spectral_residual.cli import main
 from spectral_residual.training import hub
 from spectral_residual.training.hub import CONFIG, WEIGHTS, locate, packaged_names
 from spectral_residual.training.pretrained import About
+from spectral_residual.training.publish import gather_about
 
 LOAD = {"pose": pose.from_pretrained, "video": video.from_pretrained}
 SHAPES = {"pose": (1, 3, 64, 64), "video": (1, 3, 4, 32, 32)}
@@ -190,7 +191,9 @@ def test_push_to_hub(written, monkeypatch):
     assert calls["branch"]["branch"] == calls["upload"]["revision"] == "v2"
     assert set(calls["upload"]["files"]) == {"README.md", CONFIG, WEIGHTS}
     assert calls["upload"]["repo_id"] == "someone/small"
-    assert b"\n# small\n" in calls["upload"]["files"]["README.md"]
+    card = calls["upload"]["files"]["README.md"].decode()
+    assert card == model.card("someone/small")
+    assert 'from_pretrained("someone/small")' in card
     with pytest.raises(OSError, match="small on the hub: ConnectionError: the hub refuses$"):
         model.push_to_hub("small", commit_message="refuse")
 
@@ -289,6 +292,25 @@ def test_the_card_says_what_is_known(written, tmp_path):
     assert again.card("net") == other.card("net")
 
 
+@pytest.mark.parametrize(
+    ("licence", "expected"),
+    [
+        ("MIT", {"license": "mit"}),
+        ("cc-by-nc-sa-4.0", {"license": "cc-by-nc-sa-4.0"}),
+        ("proprietary", {"license": "other", "license_name": "proprietary"}),
+        ("Research use: data (2020)", {"license": "other", "license_name": "research-use"}),
+        ("研究", {"license": "other", "license_name": "other"}),
+        (None, {}),
+    ],
+)
+def test_the_hub_knows_the_licence(written, licence, expected):
+    _, _, model = written
+    other = type(model)(model.network, model.stored, About(licence=licence))
+    metadata, text = metadata_of(other.card("net"))
+    assert {key: metadata[key] for key in metadata if key.startswith("license")} == expected
+    assert f"\n{licence or 'Not stated'}. The code" in text
+
+
 def test_publish_reads_what_the_run_left(written, tmp_path, capsys):
     content = written[1]
     run = tmp_path / "run"
@@ -332,9 +354,23 @@ def test_publish_reads_what_the_run_left(written, tmp_path, capsys):
     for wrong, message in (("none.json", "no metrics file"), ("config.yaml", "no JSON")):
         assert main([*arguments, "--metrics", str(run / wrong)]) == 2
         assert message in capsys.readouterr().err
-    (run / "metrics_val.json").write_text('{"AP": "high"}')
-    assert main([*arguments, "--metrics", str(run / "metrics_val.json")]) == 2
-    assert "expected finite numbers by their names" in capsys.readouterr().err
+    for content, message in (
+        ('{"AP": "high"}', "expected finite numbers by their names"),
+        ('{"AP": Infinity}', "expected finite numbers by their names"),
+        ('{"AP": -1, "PCK": null}', "nothing was measured"),
+        ("{}", "nothing was measured"),
+    ):
+        (run / "metrics_val.json").write_text(content)
+        assert main([*arguments, "--metrics", str(run / "metrics_val.json")]) == 2
+        assert message in capsys.readouterr().err
+
+
+def test_the_run_is_found_from_within_its_folder(written, tmp_path, monkeypatch):
+    (tmp_path / "checkpoints").mkdir()
+    torch.save(written[1], tmp_path / "checkpoints/best.ckpt")
+    (tmp_path / "config.yaml").write_text("data: {loading: {batch_size: 8}}")
+    monkeypatch.chdir(tmp_path / "checkpoints")
+    assert gather_about("best.ckpt", [], About()).training["Batch"] == "8"
 
 
 def test_export_takes_a_folder(tmp_path, capsys):

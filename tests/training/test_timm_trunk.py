@@ -72,6 +72,7 @@ def test_files_that_do_not_fit(tmp_path):
     ("arguments", "message"),
     [
         ({"name": "resnet81"}, "resnet18"),
+        ({"name": "resnet26.bt_in1"}, "did you mean 'resnet26.bt_in1k'"),
         ({"name": "resnet18", "weights": "IMAGENET1K_V1"}, 'must be "pretrained" or a .pth'),
         ({"name": "resnet18", "output_stride": 3}, r"one of \[2, 4, 8, 16, 32\], got 3"),
         ({"name": "inception_v4", "input_size": (128, 96)}, "do not keep to its stride"),

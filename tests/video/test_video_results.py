@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import shutil
 
 import numpy as np
 import pytest
@@ -72,8 +73,11 @@ def test_prediction(root, tmp_path, capsys, caplog):
         assert scores == sorted(scores, reverse=True)
         assert sum(scores) == pytest.approx(1, abs=1e-5)
 
+    shutil.copy(files[2], tmp_path / "a\x1bb.mp4")
+    files = [*files, str(tmp_path / "a\x1bb.mp4")]
     predict_files(trained, files, tmp_path / "b")
     again = json.loads((tmp_path / "b" / "predictions.json").read_text())
+    assert again["videos"].pop()["picture"] == "0002_a_x1bb.png"
     for one, other in zip(found["videos"], again["videos"], strict=True):
         guesses, others = (dict(map(dict.values, e["guesses"])) for e in (one, other))
         assert guesses == pytest.approx(others, abs=1e-5)

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ..errors import printable
+from ..report.files import write_file
 from .dataset import KeypointDataset
 from .images import read_image
 from .oks import Poses
@@ -21,6 +22,7 @@ _LEFT_COLOUR = (255, 140, 0)
 _RIGHT_COLOUR = (0, 160, 255)
 _MIDDLE_COLOUR = (120, 220, 80)
 _LONGEST_SIDE = 65500
+_FARTHEST = 10**6
 
 log = logging.getLogger(__name__)
 
@@ -113,7 +115,7 @@ def write_overlays(
             log.warning("no picture of %s: no JPEG holds %dx%d", printable(file), width, height)
             continue
         _, encoded = cv2.imencode(".jpg", drawn[:, :, ::-1])
-        (folder / f"{names[file]}.jpg").write_bytes(encoded.tobytes())
+        write_file(folder / f"{names[file]}.jpg", encoded.tobytes())
         count += 1
     return count
 
@@ -151,5 +153,5 @@ def _side_colour(name: str) -> tuple[int, int, int]:
 
 
 def _subpixel(point: NDArray[np.float64]) -> tuple[int, int]:
-    x, y = np.clip(point, -30000, 30000)
+    x, y = np.clip(point, -_FARTHEST, _FARTHEST)
     return round(x * 16), round(y * 16)

@@ -7,6 +7,7 @@ import logging
 from collections.abc import Sequence
 from pathlib import Path
 
+from ..blocks import check_imported
 from ..training.callbacks import find_checkpoint
 from ..training.checkpoint import description, read_file
 from ..training.cli import WITH_CONFIG
@@ -28,7 +29,8 @@ def with_network(arguments: Sequence[str]) -> list[str]:
     Raises
     ------
     FileNotFoundError, ValueError
-        If the checkpoint is missing or not one of a pose network.
+        If the checkpoint is missing or not one of a pose network, or if it names a block that is
+        code outside this package and the options do not name the same one.
     """
     subcommand, *options = arguments
     given = {option.partition("=")[0] for option in options if option.startswith("-")}
@@ -39,7 +41,10 @@ def with_network(arguments: Sequence[str]) -> list[str]:
     if checkpoint is not None:
         stored = description(read_file(checkpoint), "pose", Path(checkpoint))
         log.info("no --config: taking network and input size of %s", checkpoint)
-        added += ["--model.network", json.dumps(dict(stored["network"]))]
+        network = {key: value for key, value in stored["network"].items() if key != "weights"}
+        if network.get("block") != _value(options, "--model.network.block"):
+            check_imported(network.get("block"))
+        added += ["--model.network", json.dumps(network)]
         added += ["--data.input_size", json.dumps(list(stored["input_size"]))]
     return [subcommand, *added, *options]
 

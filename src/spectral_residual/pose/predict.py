@@ -12,6 +12,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from ..errors import printable
+from ..report.files import prepare_folder
 from ..training.task import gather
 from .annotations import Instance
 from .checks import number_field, read_json, typed_field
@@ -81,8 +82,8 @@ def predict_images(
 
     Raises
     ------
-    FileNotFoundError
-        If the network, an image or the boxes do not exist.
+    OSError
+        If the network, an image or the boxes do not exist, or `output` cannot be written to.
     ValueError
         If it is not a pose network, the boxes are malformed or of other images, or no image can
         be read.
@@ -92,6 +93,7 @@ def predict_images(
     instances = image_instances(files, model.skeleton.num_joints)
     if boxes is not None:
         instances = _boxed(instances, boxes)
+    prepare_folder(output)
     dataset = KeypointDataset(instances, model.input_size, on_broken="report")
     found = _found(model, dataset)
     report_broken(dataset, found["broken"])
@@ -152,14 +154,14 @@ def _boxed(images: Sequence[Instance], path: str | Path) -> list[Instance]:
     for number, record in enumerate(records):
         where = f"{named}: boxes[{number}]"
         name = typed_field(record, "file_name", where, str)
-        if name not in by_name:
+        image = by_name.get(str(Path(name)))
+        if image is None:
             raise ValueError(f"{where}: file_name: {printable(name)} is none of the images")
         score = number_field(record, "score", where).item() if "score" in record else 1.0
         try:
             box = check_boxes([number_field(record, "bbox", where, 4)])[0]
         except ValueError as error:
             raise ValueError(f"{where}: {str(error).removeprefix(f'{where}: ')}") from error
-        image = by_name[name]
         instances[image.image_id].append(replace(image, box=box, score=score))
     without = [str(image.file) for image in images if not instances[image.image_id]]
     if without:

@@ -47,8 +47,9 @@ class Skeleton:
     Raises
     ------
     ValueError
-        If a field contradicts `names`: duplicate names, an index out of range, a joint paired
-        twice or with itself, a wrong number of sigmas, a sigma that is not positive.
+        If a name is no text, or a field contradicts `names`: duplicate names, an index out of
+        range, a joint paired twice or with itself, a wrong number of sigmas, a sigma that is not
+        positive.
     """
 
     names: tuple[str, ...]
@@ -60,12 +61,17 @@ class Skeleton:
         count = len(self.names)
         if count == 0:
             raise ValueError("names: got no joint, expected at least one")
+        unnamed = [name for name in self.names if not isinstance(name, str)]
+        if unnamed:
+            raise ValueError(f"names: got {short(unnamed[0])}, expected text")
         repeated = sorted(name for name, times in Counter(self.names).items() if times > 1)
         if repeated:
             raise ValueError(f"names: got {repeated} more than once, expected different names")
         for field, pairs in (("flip_pairs", self.flip_pairs), ("edges", self.edges)):
             for pair in pairs:
-                if len(pair) != 2 or not all(0 <= joint < count for joint in pair):
+                if len(pair) != 2 or not all(
+                    isinstance(joint, int) and 0 <= joint < count for joint in pair
+                ):
                     raise ValueError(
                         f"{field}: got {tuple(pair)}, expected two 0-based joint indices "
                         f"below {count}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ from torch import Tensor
 from torch.optim import Adam
 
 from ..errors import printable
+from ..report.files import write_metrics
 from ..training.optim import ParameterOptions
 from ..training.task import Predictions, Task
 from .coco import coco_results, evaluate_keypoints, metrics_table, write_results
@@ -157,7 +157,7 @@ class PoseTask(Task):
         if folder is not None:
             results, path = folder / f"results_{split}.json", folder / f"metrics_{split}.json"
             write_results(results, entries)
-            path.write_text(json.dumps(metrics, indent=1) + "\n")
+            write_metrics(path, metrics)
             print(metrics_table({printable(annotations.path): coco}))
             if "PCK" in metrics:
                 threshold = self.evaluation.pck_threshold

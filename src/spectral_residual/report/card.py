@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -20,6 +21,18 @@ _TEMPLATES = Environment(
     keep_trailing_newline=True,
 )
 _LIBRARY = "spectral_residual"
+_LICENCES = """
+afl-3.0 agpl-3.0 apache-2.0 artistic-2.0 bigcode-openrail-m bigscience-bloom-rail-1.0
+bigscience-openrail-m bsd bsd-2-clause bsd-3-clause bsd-3-clause-clear bsl-1.0 c-uda cc
+cc-by-2.0 cc-by-2.5 cc-by-3.0 cc-by-4.0 cc-by-nc-2.0 cc-by-nc-3.0 cc-by-nc-4.0 cc-by-nc-nd-3.0
+cc-by-nc-nd-4.0 cc-by-nc-sa-2.0 cc-by-nc-sa-3.0 cc-by-nc-sa-4.0 cc-by-nd-4.0 cc-by-sa-3.0
+cc-by-sa-4.0 cc0-1.0 cdla-permissive-1.0 cdla-permissive-2.0 cdla-sharing-1.0
+creativeml-openrail-m deepfloyd-if-license ecl-2.0 epl-1.0 epl-2.0 etalab-2.0 eupl-1.1 gemma
+gfdl gpl gpl-2.0 gpl-3.0 isc lgpl lgpl-2.1 lgpl-3.0 lgpl-lr llama2 lppl-1.3c mit mpl-2.0 ms-pl
+ncsa odbl odc-by ofl-1.1 openrail openrail++ osl-3.0 pddl postgresql unknown unlicense wtfpl
+zlib
+"""
+"""What the hub calls licences: https://huggingface.co/docs/hub/repositories-licenses."""
 
 
 def model_card(
@@ -48,7 +61,7 @@ def model_card(
     """
     metrics = {
         _line(data): format_table(
-            ("metric", "value"), [(_line(key), f"{value:.4g}") for key, value in values.items()]
+            ("metric", "value"), [(_line(key), _number(value)) for key, value in values.items()]
         )
         for data, values in about["metrics"].items()
     }
@@ -70,12 +83,25 @@ def _metadata(hub_task: str, about: Mapping[str, Any]) -> str:
         "tags": ["spectral-residual-learning"],
     }
     if about["licence"]:
-        entries["license"] = about["licence"]
+        entries |= _licence(about["licence"])
     return "\n".join(f"{key}: {json.dumps(value)}" for key, value in entries.items())
+
+
+def _licence(text: str) -> dict[str, str]:
+    """The hub's entries for a licence: its identifier, or a name made of the first words."""
+    words = " ".join(text.lower().split())
+    if words in _LICENCES.split():
+        return {"license": words}
+    name = re.sub(r"[^a-z0-9.]+", "-", re.split("[:;,(]", words)[0]).strip("-.")
+    return {"license": "other", "license_name": name or "other"}
 
 
 def _lines(texts: Mapping[str, str]) -> dict[str, str]:
     return {_line(key): _line(text) for key, text in texts.items()}
+
+
+def _number(value: float) -> str:
+    return f"{value:.4g}" if abs(value) < 1000 else f"{value:.0f}"
 
 
 def _line(text: str) -> str:

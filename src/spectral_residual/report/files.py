@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import json
+import math
 import os
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryFile
+
+_LONGEST_NAME = 50
 
 
 @contextmanager
@@ -28,7 +33,7 @@ def replacing(path: str | Path) -> Iterator[Path]:
     """
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex}")
+    temporary = target.with_name(f".{target.name[:_LONGEST_NAME]}.{uuid.uuid4().hex}")
     try:
         yield temporary
         with temporary.open("rb") as file:
@@ -40,6 +45,19 @@ def replacing(path: str | Path) -> Iterator[Path]:
         raise
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def prepare_folder(folder: str | Path) -> None:
+    """Make a folder, and see before the work whether anything can be written there.
+
+    Raises
+    ------
+    OSError
+        If not.
+    """
+    Path(folder).mkdir(parents=True, exist_ok=True)
+    with TemporaryFile(dir=folder):
+        pass
 
 
 def write_file(path: str | Path, content: str | bytes) -> Path:
@@ -60,3 +78,9 @@ def write_file(path: str | Path, content: str | bytes) -> Path:
     with replacing(path) as temporary:
         temporary.write_bytes(content.encode() if isinstance(content, str) else content)
     return Path(path)
+
+
+def write_metrics(path: str | Path, metrics: Mapping[str, float]) -> Path:
+    """Write numbers by their names as JSON, null where there was nothing to measure (NaN)."""
+    known = {name: None if math.isnan(value) else value for name, value in metrics.items()}
+    return write_file(path, json.dumps(known, indent=1) + "\n")

@@ -52,8 +52,14 @@ def read_file(path: str | Path) -> dict[str, Any]:
     path = locate(path)
     checkpoint = _folder_as_checkpoint(path) if path.is_dir() else _load(path, named)
     weights = checkpoint.get("state_dict") if isinstance(checkpoint, dict) else None
-    if not isinstance(weights, dict):
-        raise ValueError(f"{named}: not a checkpoint: it has no state_dict")
+    if not isinstance(weights, dict) or not all(isinstance(name, str) for name in weights):
+        raise ValueError(f"{named}: not a checkpoint: it has no state_dict of named weights")
+    check_values(weights, named)
+    return checkpoint
+
+
+def check_values(weights: Mapping[str, Any], named: str) -> None:
+    """Raise ValueError, naming the weights, unless tensors are in their file and finite."""
     for name, value in weights.items():
         if isinstance(value, Tensor):
             if not _is_whole(value):
@@ -62,14 +68,13 @@ def read_file(path: str | Path) -> dict[str, Any]:
                 raise ValueError(
                     f"{named}: the weights {printable(name)} are not finite: its training diverged"
                 )
-    return checkpoint
 
 
 def _load(path: Path, named: str) -> Any:
     if not path.is_file():
         raise FileNotFoundError(f"no checkpoint {named}")
     try:
-        _check_archive(path)
+        check_archive(path)
         return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
         reason = printable(str(error).strip().split("\n")[0] or type(error).__name__)
@@ -88,7 +93,7 @@ def _folder_as_checkpoint(folder: Path) -> dict[str, Any]:
     }
 
 
-def _check_archive(path: Path) -> None:
+def check_archive(path: Path) -> None:
     """Raise ValueError if an archive claims more bytes than its file has; none are compressed."""
     if not zipfile.is_zipfile(path):
         return

@@ -44,6 +44,9 @@ _HARMLESS_WARNINGS = (
     r".*module\(s\) in eval mode at the start",
 )
 
+_HARMLESS_MESSAGES = ("`weights_only` was not set", "Tip: For seamless cloud")
+"""Of Lightning's log: `CheckpointFiles` reads no code, whatever it says."""
+
 WITH_CONFIG = {"-c", "--config", "-h", "--help", "--print_config"}
 """Options with which a command line has all that it needs."""
 
@@ -54,7 +57,13 @@ def prepare() -> None:
     """Hide warnings that say nothing to the user, and allow TensorFloat-32 products."""
     for message in _HARMLESS_WARNINGS:
         warnings.filterwarnings("ignore", message=message)
+    for name in ("utilities.rank_zero", "trainer.connectors.checkpoint_connector"):
+        logging.getLogger(f"lightning.pytorch.{name}").addFilter(_says_something)
     torch.set_float32_matmul_precision("high")
+
+
+def _says_something(record: logging.LogRecord) -> bool:
+    return not any(text in record.getMessage() for text in _HARMLESS_MESSAGES)
 
 
 @contextmanager

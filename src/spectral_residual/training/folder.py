@@ -99,7 +99,7 @@ def write_folder(
     Raises
     ------
     ValueError
-        If weights do not fit into float16, or what is said is no JSON.
+        If weights are not finite or do not fit into float16, or what is said is no JSON.
     """
     from safetensors.torch import save
 
@@ -138,6 +138,8 @@ def _whole(value: Tensor) -> Tensor:
 def _saved(name: str, value: Tensor, half: bool) -> Tensor:
     """The tensor that is written, contiguous and with memory of its own."""
     value = value.detach().cpu()
+    if not torch.isfinite(value).all():
+        raise ValueError(f"the weights {name} are not finite")
     if half and value.is_floating_point() and value.ndim > 1:
         value = value.half()
         if not torch.isfinite(value).all():

@@ -7,11 +7,13 @@ The hub is that of huggingface_hub, with its cache, its revisions and its offlin
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from .. import __version__
 from ..errors import printable, unknown_name
+from ..report.files import write_file
 
 CONFIG, WEIGHTS, CARD = "config.json", "model.safetensors", "README.md"
 """Files of a trained network's folder."""
@@ -76,20 +78,23 @@ def locate(name: str | Path, *, revision: str | None = None, **options: Any) -> 
 def push_folder(
     folder: str | Path,
     name: str,
+    card: Callable[[str], str],
     *,
     private: bool | None = None,
     revision: str | None = None,
     token: str | bool | None = None,
     **options: Any,
 ) -> str:
-    """Upload a folder to the hub; the repository is made if it is not there.
+    """Upload a trained network's folder to the hub; the repository is made if it is not there.
 
     Parameters
     ----------
     folder : path
-        What to upload.
+        What to upload; gets a new card.
     name : str
         ``owner/name``, or a name alone for the owner of the token.
+    card : callable
+        Takes the repository's name, with its owner, and returns the model card.
     private : bool, optional
         Whether a new repository is private; by default as the owner's settings say.
     revision : str, optional
@@ -114,6 +119,7 @@ def push_folder(
     api = _hub("push_to_hub").HfApi(token=token, library_name=_LIBRARY, library_version=__version__)
     try:
         repository = api.create_repo(repo_id=name, private=private, exist_ok=True).repo_id
+        write_file(Path(folder) / CARD, card(repository))
         if revision is not None:
             api.create_branch(repo_id=repository, branch=revision, exist_ok=True)
         commit = api.upload_folder(

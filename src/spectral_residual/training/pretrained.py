@@ -33,7 +33,7 @@ class About:
     protocol : str or None
         How it was evaluated.
     licence : str or None
-        Licence of the weights, an identifier of SPDX in lower case, e.g. ``apache-2.0``.
+        Licence of the weights: one of the hub's identifiers, e.g. ``apache-2.0``, or words.
     metrics : dict of str to dict of str to float
         What was measured, by the name of the data: as ``metrics_val.json`` has it.
     training : dict of str to str
@@ -167,7 +167,7 @@ class PretrainedModel(Generic[Network]):
         Raises
         ------
         ValueError
-            If weights do not fit into half precision.
+            If weights are not finite, or do not fit into half precision.
         """
         folder = Path(folder)
         stored = {**self.stored, ABOUT: asdict(self.about)}
@@ -182,7 +182,7 @@ class PretrainedModel(Generic[Network]):
         Parameters
         ----------
         name : str
-            ``owner/name``.
+            ``owner/name``, or a name alone for the owner of the token.
         half : bool, default False
             Store weights with two or more axes as float16.
         private : bool, optional
@@ -200,11 +200,11 @@ class PretrainedModel(Generic[Network]):
         OSError
             If the hub cannot be reached or refuses.
         ValueError
-            If weights do not fit into half precision.
+            If weights are not finite, or do not fit into half precision.
         """
         with TemporaryDirectory() as folder:
-            self.save_pretrained(folder, half=half, name=name)
-            return push_folder(folder, name, private=private, **options)
+            self.save_pretrained(folder, half=half)
+            return push_folder(folder, name, self.card, private=private, **options)
 
     def card(self, name: str) -> str:
         """The model card, Markdown with YAML before it."""

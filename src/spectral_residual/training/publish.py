@@ -40,11 +40,19 @@ def gather_about(ckpt: str | Path, metrics: Sequence[str | Path], about: About) 
     FileNotFoundError
         If a metrics file does not exist.
     ValueError
-        If one is not a mapping of names to numbers.
+        If one is not a mapping of names to numbers, or two are of the same data.
     """
-    read = {_data_name(Path(path)): read_metrics(path) for path in metrics}
+    read: dict[str, dict[str, float]] = {}
+    files: dict[str, str] = {}
+    for path in metrics:
+        name = _data_name(Path(path))
+        if name in read:
+            raise ValueError(
+                f"metrics: got {files[name]} and {printable(path)}, both of {name}; expected one"
+            )
+        read[name], files[name] = read_metrics(path), printable(path)
     protocols = [protocol for path in metrics for protocol in _protocol(Path(path))]
-    data, training = _training(locate(ckpt))
+    data, training = _training(locate(ckpt).resolve())
     return replace(
         about,
         data=about.data or data,
@@ -55,14 +63,14 @@ def gather_about(ckpt: str | Path, metrics: Sequence[str | Path], about: About) 
 
 
 def read_metrics(path: str | Path) -> dict[str, float]:
-    """Read a file ``metrics_<split>.json``.
+    """Read a file ``metrics_<split>.json``, without what was not measured: NaN, null, COCO's -1.
 
     Raises
     ------
     FileNotFoundError
         If it does not exist.
     ValueError
-        If it is not a mapping of names to finite numbers.
+        If it is not a mapping of names to such numbers, or nothing was measured.
     """
     if not Path(path).is_file():
         raise FileNotFoundError(f"no metrics file {printable(path)}")
@@ -70,9 +78,12 @@ def read_metrics(path: str | Path) -> dict[str, float]:
         content = json.loads(Path(path).read_bytes())
     except ValueError as error:
         raise ValueError(f"{printable(path)}: no JSON: {error}") from error
-    if not isinstance(content, dict) or not content or not all(map(_is_finite, content.values())):
+    if not isinstance(content, dict) or not all(map(_is_metric, content.values())):
         raise ValueError(f"{printable(path)}: expected finite numbers by their names")
-    return content
+    measured = {n: v for n, v in content.items() if not (v is None or v == -1 or math.isnan(v))}
+    if not measured:
+        raise ValueError(f"{printable(path)}: nothing was measured")
+    return measured
 
 
 def _data_name(path: Path) -> str:
@@ -164,5 +175,5 @@ def _short(name: str) -> str:
     return Path(name).name
 
 
-def _is_finite(value: Any) -> bool:
-    return isinstance(value, int | float) and math.isfinite(value)
+def _is_metric(value: Any) -> bool:
+    return value is None or (isinstance(value, int | float) and not math.isinf(value))

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from functools import partial
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,8 @@ import torch
 import torchvision
 from torch import Tensor, nn
 
-from ..errors import unknown_name
+from ..errors import printable, unknown_name
+from .checkpoint import check_archive, check_values
 
 RESNETS = ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152")
 WEIGHTS_SUFFIXES = {".pth", ".pt", ".safetensors"}
@@ -184,28 +184,34 @@ def read_state_dict(path: str | Path) -> Mapping[str, Tensor]:
     FileNotFoundError
         If there is no such file.
     ValueError
-        If the file holds no state dict.
+        If the file holds no state dict, is compressed, or if weights are not finite.
     """
-    path = Path(path)
+    path, named = Path(path), printable(path)
     if not path.is_file():
-        raise FileNotFoundError(f"no weights file {path}")
-    if path.suffix == ".safetensors":
-        from safetensors.torch import load_file
-
-        load: Callable[[Path], Any] = load_file
-    else:
-        load = partial(torch.load, map_location="cpu", weights_only=True)
+        raise FileNotFoundError(f"no weights file {named}")
     try:
-        with torch.serialization.safe_globals(_array_types()):
-            state = load(path)
+        state = _load(path)
     except Exception as error:
-        raise ValueError(f"{path}: not a readable weights file: {error}") from error
+        raise ValueError(f"{named}: not a readable weights file: {error}") from error
     for key in ("state_dict", "model"):
         if isinstance(state, Mapping) and isinstance(state.get(key), Mapping):
             state = state[key]
-    if not isinstance(state, Mapping) or not all(isinstance(v, Tensor) for v in state.values()):
-        raise ValueError(f"{path}: expected a mapping of names to tensors")
+    if not isinstance(state, Mapping) or not all(
+        isinstance(name, str) and isinstance(value, Tensor) for name, value in state.items()
+    ):
+        raise ValueError(f"{named}: expected a mapping of names to tensors")
+    check_values(state, named)
     return state
+
+
+def _load(path: Path) -> Any:
+    if path.suffix == ".safetensors":
+        from safetensors.torch import load_file
+
+        return load_file(path)
+    check_archive(path)
+    with torch.serialization.safe_globals(_array_types()):
+        return torch.load(path, map_location="cpu", weights_only=True)
 
 
 def _array_types() -> list[Any]:

@@ -124,6 +124,7 @@ def _create(name: str, weights: str | None, input_size: tuple[int, int] | None) 
 
     if not timm.is_model(name):
         raise unknown_name("network of timm", name, timm.list_models(pretrained=False))
+    check_tag(name)
     file = weights if weights and Path(weights).suffix in WEIGHTS_SUFFIXES else None
     if weights not in (None, "pretrained", file):
         raise ValueError(
@@ -141,6 +142,16 @@ def _create(name: str, weights: str | None, input_size: tuple[int, int] | None) 
     if file is not None:
         _load(model, file)
     return model
+
+
+def check_tag(name: str) -> None:
+    """Raise ValueError if timm has no weights of the tag in NAME.TAG; the nearest is suggested."""
+    import timm
+
+    architecture, _, tag = name.partition(".")
+    if tag and not timm.models.is_model_pretrained(name):
+        known = timm.list_models(f"{architecture}.*", pretrained=True)
+        raise unknown_name("weights of timm", name, known)
 
 
 def _load(model: Any, weights: str) -> None:

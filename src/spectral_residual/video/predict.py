@@ -6,7 +6,6 @@ import json
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from tempfile import TemporaryFile
 from typing import Any
 
 import cv2
@@ -17,7 +16,7 @@ from torch.utils.data import DataLoader
 
 from ..errors import printable
 from ..report.figures import COLOURS, contact_sheet, render
-from ..report.files import write_file
+from ..report.files import prepare_folder, write_file
 from ..training.checkpoint import is_number
 from .dataset import ClipDataset, OnBroken
 from .network import load_video_network, view_probabilities
@@ -77,7 +76,7 @@ def predict_files(
         raise FileNotFoundError(f"no video file {', '.join(absent)}")
     network, stored = load_video_network(checkpoint)
     dataset = stored_views(checkpoint, paths, stored)
-    _prepare_folder(Path(output))
+    prepare_folder(output)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     network.to(device)
     videos, found, missing = [], [], []
@@ -102,13 +101,6 @@ def predict_files(
     print_guesses(result)
     write_predictions(Path(output), result, dataset.clip)
     return result
-
-
-def _prepare_folder(folder: Path) -> None:
-    """Make a folder, and see before the work whether anything can be written there."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with TemporaryFile(dir=folder):
-        pass
 
 
 def print_guesses(scores: VideoScores) -> None:
@@ -158,7 +150,8 @@ def _write_picture(
         log.warning("no picture of this video: %s", printable(error))
         return None
     drawn = _prediction_figure(frames, guesses, video.name, label)
-    stem = printable(video.stem).encode()[:_LONGEST_STEM].decode(errors="ignore")
+    stem = printable(video.stem).replace("\\", "_")
+    stem = stem.encode()[:_LONGEST_STEM].decode(errors="ignore")
     return write_file(folder / f"{number:04d}_{stem}.png", drawn).name
 
 

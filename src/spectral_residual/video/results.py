@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -19,7 +18,7 @@ from torch import Tensor
 
 from ..errors import listed, printable, unknown_name
 from ..report.figures import render
-from ..report.files import replacing, write_file
+from ..report.files import replacing, write_file, write_metrics
 from ..report.table import format_table
 from .archive import read_arrays
 from .classification import class_accuracy, classification_metrics, confusion_matrix
@@ -270,8 +269,7 @@ def write_evaluation(
     scores.check()
     names = (f"scores_{split}.npz", f"metrics_{split}.json", f"confusion_{split}.png")
     _write_scores(folder / names[0], scores)
-    known = {name: None if math.isnan(value) else value for name, value in metrics.items()}
-    write_file(folder / names[1], json.dumps(known, indent=1) + "\n")
+    write_metrics(folder / names[1], metrics)
     matrix = confusion_matrix(*scores.labelled()).numpy()
     write_file(folder / names[2], _confusion_figure(matrix, scores.class_names))
     print(f"{', '.join(names)} in {folder}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -189,7 +190,7 @@ def _build(name: str, input_size: tuple[int, ...], blocks: dict[str, Any]) -> nn
 
 
 def library_network(name: str, others: Sequence[str] = ()) -> nn.Module:
-    """A network of torchvision or timm with random weights.
+    """A network of torchvision or timm with random weights; nothing is downloaded.
 
     Parameters
     ----------
@@ -205,9 +206,14 @@ def library_network(name: str, others: Sequence[str] = ()) -> nn.Module:
     """
     import torchvision
 
+    from ...training.timm_trunk import check_tag
+
     known = torchvision.models.list_models()
     if name in known:
-        network: nn.Module = torchvision.models.get_model(name, weights=None)
+        builder = torchvision.models.get_model_builder(name)
+        # Detection and segmentation download the trunk's weights by default.
+        kinds = {"weights", "weights_backbone"} & inspect.signature(builder).parameters.keys()
+        network: nn.Module = builder(**dict.fromkeys(kinds))
         return network
     known += others
     try:
@@ -215,6 +221,7 @@ def library_network(name: str, others: Sequence[str] = ()) -> nn.Module:
     except ImportError:
         raise unknown_name("network (timm is not installed)", name, known) from None
     if timm.is_model(name.removeprefix("timm/")):
+        check_tag(name.removeprefix("timm/"))
         return timm.create_model(name.removeprefix("timm/"), pretrained=False)
     raise unknown_name("network", name, sorted({*known, *timm.list_models()}))
 

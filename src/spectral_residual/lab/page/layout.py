@@ -40,8 +40,7 @@ def build_page(networks: Networks, folder: Path) -> gr.Blocks:
         gr.Markdown(f"# {_TITLE}")
         with gr.Tab("Pose"):
             if networks.poses:
-                pose = PoseTab(networks.poses, examples())
-                page.load(pose.start, None, pose.outputs, api_visibility="private")
+                PoseTab(networks.poses, examples()).start(page)
             else:
                 gr.Markdown(NO_POSE)
         with gr.Tab("Video"):

@@ -122,10 +122,10 @@ def _shown(source: str, model: Model) -> Shown[Model]:
         f"trained on {model.about.data}" if model.about.data else "its data are not recorded",
     ]
     measured = [
-        f"{name} {100 * values[name]:.1f} % ({data})"
+        f"{name} {100 * values[name]:.1f} % on {data}"
         for data, values in model.about.metrics.items()
         for name in _METRICS[model.task]
-        if name in values
+        if values.get(name, -1) != -1  # COCO's of what is not there
     ]
     said += measured or ["its accuracy is not recorded"]
     return Shown(block or "no block", "; ".join(said), model)

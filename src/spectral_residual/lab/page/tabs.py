@@ -133,8 +133,11 @@ class PoseTab:
         for skeleton in skeletons:
             skeleton.select(told(self._point), view, [*fields, *texts], **_CPU)
 
-    def start(self) -> list[Any]:
-        """What the first example gives, for `outputs`."""
+    def start(self, page: gr.Blocks) -> None:
+        """Show the first example whenever the page is opened."""
+        page.load(told(self._first), None, self.outputs, **_CPU)
+
+    def _first(self) -> list[Any]:
         return self._look(View(self.examples[0].picture, self.examples[0].box))
 
     def _look(self, view: View) -> list[Any]:
