@@ -236,8 +236,8 @@ def test_padding_that_depends_on_the_size(tmp_path):
     with pytest.raises(ValueError, match=r"dynamic_size: .*0 \(Conv2dSame\) and 1 more with timm"):
         to_onnx(network, x, tmp_path / "model.onnx", dynamic_size=True)
     assert to_onnx(network, x, tmp_path / "model.onnx", rounds=1).error <= 1e-4
+    mixed = layers.CondConv2d(3, 4, 3, stride=2, padding="same")
     with pytest.raises(ValueError, match=r"got it \(CondConv2d\) with timm's SAME padding"):
-        mixed = layers.CondConv2d(3, 4, 3, stride=2, padding="same")
         to_onnx(mixed, x, tmp_path / "mixed.onnx", dynamic_size=True)
 
 
