@@ -27,7 +27,7 @@ from torch.utils.data import Dataset
 from torchvision.transforms import v2
 
 from spectral_residual import insert_blocks
-from spectral_residual.training.checkpoint import check_same
+from spectral_residual.training.checkpoint import check_same, description
 from spectral_residual.training.cli import TaskCLI
 from spectral_residual.training.data_module import DataModule, Loading
 from spectral_residual.training.task import Predictions, Task
@@ -132,7 +132,7 @@ class Classification(Task):
 
     def check_checkpoint(self, checkpoint: Mapping[str, Any]) -> None:
         """Refuse a checkpoint of another network or other classes."""
-        check_same(checkpoint, self.name, self.describe(), {})
+        check_same(description(checkpoint, self.name), self.describe(), {})
 
 
 class ClassificationCLI(TaskCLI):

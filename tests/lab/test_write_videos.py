@@ -216,7 +216,7 @@ def test_command_line(tmp_path, capsys):
     counts = ["--train-videos", "2", "--val-videos", "1", "--frames", "3"]
     options = ["--image-size", "64", "72", "--seed", "9"]
     assert main(["data", "videos", str(root), *counts, *options]) == 0
-    assert "train_videos=16, val_videos=8" in capsys.readouterr().out
+    assert "16 videos to train on, 8 to validate" in capsys.readouterr().out
     assert json.loads((root / "dataset.json").read_text())["parameters"] == {
         "generator_version": write_videos.GENERATOR_VERSION,
         "train_videos": 2,

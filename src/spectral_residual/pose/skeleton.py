@@ -61,9 +61,6 @@ class Skeleton:
         count = len(self.names)
         if count == 0:
             raise ValueError("names: got no joint, expected at least one")
-        unnamed = [name for name in self.names if not isinstance(name, str)]
-        if unnamed:
-            raise ValueError(f"names: got {short(unnamed[0])}, expected text")
         repeated = sorted(name for name, times in Counter(self.names).items() if times > 1)
         if repeated:
             raise ValueError(f"names: got {repeated} more than once, expected different names")
