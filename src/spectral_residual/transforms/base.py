@@ -374,10 +374,18 @@ def _multiply(matrix: Tensor, y: Tensor, behind: int, base: Tensor | None = None
 
 
 def _joined(factors: Factors) -> Factors:
-    """One matrix over all positions of a map if it beats thousands of tiny products."""
-    if torch.compiler.is_compiling() or len(factors) != 2:
+    """One matrix over all positions of a map if it beats thousands of tiny products.
+
+    In graphs of ONNX width goes first: the products with the whole map are then one each, and the
+    last one adds the map. In PyTorch itself that order takes 1.1 to 1.5 times as long.
+    """
+    if len(factors) != 2:
         return factors
     (height, _), (width, _) = factors
+    if torch.onnx.is_in_onnx_export():
+        return [(width, 1), (height, len(width))]
+    if torch.compiler.is_compiling():
+        return factors
     if height.numel() * width.numel() > SMALL_PRODUCT:
         return factors
     # torch.kron wants contiguous matrices.
