@@ -10,13 +10,7 @@ from typing import ClassVar
 
 from ..commands import run_function
 from ..training.callbacks import named_checkpoint
-from ..training.cli import (
-    TaskCLI,
-    plain_errors,
-    prepare,
-    short_names,
-    split_files,
-)
+from ..training.cli import TaskCLI, plain_errors, prepare, short_names, split_files
 from .annotations import read_annotations
 from .data_module import KeypointDataModule
 from .own_data import with_network

@@ -23,7 +23,7 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException, SI
 from ..blocks import BLOCKS, VIDEO_BLOCKS, option_names
 from ..commands import HelpFormatter
 from ..configs import FOLDER, with_configurations
-from .callbacks import LastCheckpoint, find_checkpoint
+from .callbacks import LastCheckpoint, find_checkpoint, named_checkpoint
 from .checkpoint import read_file
 from .data_module import DataModule
 from .hub import locate
@@ -148,18 +148,15 @@ class TaskCLI(LightningCLI):
             config.ckpt_path = str(located)
             return
         folder = Path(config.trainer.default_root_dir)
-        found = find_checkpoint(wanted, folder)
-        if found is not None:
-            log.info("checkpoint: %s", found)
-        elif subcommand == "fit":
+        if subcommand == "fit" and find_checkpoint(wanted, folder) is None:
+            config.ckpt_path = None
             log.warning(
                 "NOTHING TO RESUME FROM: no %s.ckpt below %s; training starts from the beginning",
                 wanted,
                 folder,
             )
-        else:
-            raise FileNotFoundError(f"--ckpt_path {wanted}: no {wanted}.ckpt below {folder}")
-        config.ckpt_path = None if found is None else str(found)
+            return
+        config.ckpt_path = named_checkpoint(wanted, folder)
 
     def _run_subcommand(self, subcommand: str) -> None:
         """Run it; what fails since a checkpoint's state is damaged names the checkpoint."""

@@ -382,10 +382,9 @@ def _joined(factors: Factors) -> Factors:
     if len(factors) != 2:
         return factors
     (height, _), (width, _) = factors
-    if torch.onnx.is_in_onnx_export():
-        return [(width, 1), (height, len(width))]
     if torch.compiler.is_compiling():
-        return factors
+        onnx = torch.onnx.is_in_onnx_export()
+        return [(width, 1), (height, len(width))] if onnx else factors
     if height.numel() * width.numel() > SMALL_PRODUCT:
         return factors
     # torch.kron wants contiguous matrices.
