@@ -164,11 +164,19 @@ def test_boxes_of_persons(root, checkpoint, tmp_path, capsys, caplog):
 
 def test_output_is_tried_before_the_work(root, checkpoint, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(predict, "_found", None)
-    out = tmp_path / "out"
-    out.write_text("a file")
+    taken = tmp_path / "taken"
+    (tmp_path / "pictures").mkdir()
+    for file in (taken, tmp_path / "pictures/overlays"):
+        file.write_text("a file")
+    (tmp_path / "poses/results.json").mkdir(parents=True)
     arguments = ["pose", "predict", "--ckpt", str(checkpoint), str(root / "val/0001.png")]
-    assert main([*arguments, "--output", str(out)]) == 2
-    assert f"File exists: '{out}'" in capsys.readouterr().err
+    for out, message in (
+        (taken, f"File exists: '{taken}'"),
+        (tmp_path / "pictures", f"File exists: '{tmp_path / 'pictures/overlays'}'"),
+        (tmp_path / "poses", f"Is a directory: '{tmp_path / 'poses/results.json'}'"),
+    ):
+        assert main([*arguments, "--output", str(out)]) == 2
+        assert message in capsys.readouterr().err
 
 
 def test_pictures_are_replaced_in_one_step(root, checkpoint, tmp_path):
@@ -204,7 +212,7 @@ def test_wrong_input(root, checkpoint, tmp_path, capsys, caplog):
     assert json.loads(captured.out)["unreadable"] == [str(text)]
     assert captured.err.count("text.png") == 1
     for arguments, message in (
-        ([str(checkpoint), str(text)], "none of the 1 images could be read"),
+        ([str(checkpoint), str(text)], "none of the images could be read"),
         ([str(checkpoint), "none.png"], "no image none.png"),
         ([str(tmp_path / "none.ckpt"), good], "no checkpoint"),
         ([str(text), good], "text.png: not a readable checkpoint"),

@@ -30,6 +30,10 @@ def test_folders_are_tried(tmp_path):
     write_file(tmp_path / "file", "text")
     with pytest.raises(OSError, match="file"):
         prepare_folder(tmp_path / "file")
+    (tmp_path / "poses.json").mkdir()
+    prepare_folder(tmp_path, ["file", "other"])
+    with pytest.raises(IsADirectoryError, match=r"poses\.json"):
+        prepare_folder(tmp_path, ["file", "poses.json"])
 
 
 def test_text_that_is_not_unicode_is_refused(tmp_path):

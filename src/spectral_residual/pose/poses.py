@@ -8,13 +8,16 @@ from typing import Any
 
 from torch import Tensor
 
-from ..errors import printable
+from ..errors import counted, printable
 from .coco import write_results
 from .dataset import KeypointDataset
 from .drawing import write_overlays
 from .heatmap import HeatmapCodec
 from .oks import Poses
 from .skeleton import Skeleton
+
+RESULTS, OVERLAYS = "results.json", "overlays"
+"""Names of what `write_poses` writes into a folder."""
 
 
 def decoded_poses(
@@ -73,9 +76,10 @@ def write_poses(
     threshold : float
         See `write_overlays`.
     """
-    results, overlays = folder / "results.json", folder / "overlays"
+    results, overlays = folder / RESULTS, folder / OVERLAYS
     write_results(results, entries)
     count = write_overlays(overlays, poses, dataset, skeleton, threshold)
     return (
-        f"{len(entries)} poses in {printable(results)}\n{count} pictures in {printable(overlays)}"
+        f"{counted(len(entries), 'pose')} in {printable(results)}\n"
+        f"{counted(count, 'picture')} in {printable(overlays)}"
     )

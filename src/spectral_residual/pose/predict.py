@@ -20,7 +20,7 @@ from .coco import coco_results
 from .dataset import KeypointDataset, image_instances, list_images, report_broken
 from .geometry import check_boxes
 from .oks import Poses, rescored_poses
-from .poses import decoded_poses, write_poses
+from .poses import OVERLAYS, RESULTS, decoded_poses, write_poses
 from .pretrained import PoseModel
 from .skeleton import Skeleton
 from .task import PoseEvaluation
@@ -93,13 +93,14 @@ def predict_images(
     instances = image_instances(files, model.skeleton.num_joints)
     if boxes is not None:
         instances = _boxed(instances, boxes)
-    prepare_folder(output)
+    prepare_folder(output, [RESULTS])
+    prepare_folder(Path(output) / OVERLAYS)
     dataset = KeypointDataset(instances, model.input_size, on_broken="report")
     found = _found(model, dataset)
     report_broken(dataset, found["broken"])
     unreadable = sorted({str(instances[i].file) for i in found["broken"] if i >= 0})
     if (found["broken"] >= 0).all():
-        raise ValueError(f"none of the {len(unreadable)} images could be read")
+        raise ValueError("none of the images could be read")
     evaluation = PoseEvaluation()
     poses = _rescored(found, model.skeleton, evaluation)
     entries = coco_results(poses, _CATEGORY)

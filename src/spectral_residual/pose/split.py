@@ -6,6 +6,7 @@ import json
 import random
 from pathlib import Path
 
+from ..errors import counted
 from ..report.files import write_file
 from .annotations import read_annotations
 
@@ -38,8 +39,8 @@ def split(file: Path, *, share: float = 0.1, seed: int = 0) -> None:
     count = round(share * len(ids))
     if not 0 < count < len(ids):
         raise ValueError(
-            f"--share: {share} of the {len(ids)} images of {file} are {count}, expected at least "
-            "one for training and one for validation"
+            f"--share: got {share}, which is {count} of {counted(len(ids), 'image')} of {file}; "
+            "expected at least one for training and one for validation"
         )
     chosen = set(random.Random(seed).sample(ids, count))
     paths = {part: file.with_name(f"{file.stem}_{part}.json") for part in ("train", "val")}
@@ -54,4 +55,5 @@ def split(file: Path, *, share: float = 0.1, seed: int = 0) -> None:
             "annotations": [r for r in annotations.content["annotations"] if r["image_id"] in kept],
         }
         write_file(path, json.dumps(content))
-        print(f"{path}: {len(content['images'])} images, {len(content['annotations'])} annotations")
+        images, persons = (len(content[name]) for name in ("images", "annotations"))
+        print(f"{path}: {counted(images, 'image')}, {counted(persons, 'annotation')}")

@@ -13,7 +13,7 @@ from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from torch import Tensor
 from torch.optim import Adam
 
-from ..errors import printable
+from ..errors import counted, printable
 from ..report.files import write_metrics
 from ..training.optim import ParameterOptions
 from ..training.task import Predictions, Task
@@ -162,7 +162,9 @@ class PoseTask(Task):
             if "PCK" in metrics:
                 threshold = self.evaluation.pck_threshold
                 print(f"PCK@{threshold:g} of the diagonal: {100 * metrics['PCK']:.1f} %")
-            print(f"{len(entries)} poses in {printable(results)}, metrics in {path.name}")
+            print(
+                f"{counted(len(entries), 'pose')} in {printable(results)}, metrics in {path.name}"
+            )
         return metrics
 
     def write_predictions(self, found: Predictions, folder: Path) -> None:

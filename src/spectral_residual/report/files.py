@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import math
 import os
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryFile
@@ -47,17 +48,28 @@ def replacing(path: str | Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
-def prepare_folder(folder: str | Path) -> None:
+def prepare_folder(folder: str | Path, files: Iterable[str] = ()) -> None:
     """Make a folder, and see before the work whether anything can be written there.
+
+    Parameters
+    ----------
+    folder : path
+        Made if it is not there, as are its parents.
+    files : iterable of str
+        Names of files that are to be written there.
 
     Raises
     ------
     OSError
-        If not.
+        If nothing can be written there, or one of the names is that of a folder.
     """
-    Path(folder).mkdir(parents=True, exist_ok=True)
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
     with TemporaryFile(dir=folder):
         pass
+    for path in (folder / name for name in files):
+        if path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
 
 
 def write_file(path: str | Path, content: str | bytes) -> Path:

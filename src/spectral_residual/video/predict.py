@@ -14,7 +14,7 @@ import torch
 from matplotlib.figure import Figure
 from torch.utils.data import DataLoader
 
-from ..errors import printable
+from ..errors import counted, printable
 from ..report.figures import COLOURS, contact_sheet, render
 from ..report.files import prepare_folder, write_file
 from ..training.checkpoint import is_number
@@ -26,6 +26,9 @@ from .sampling import Clip, Views, view_indices
 from .sources import VideoItem, is_file
 
 log = logging.getLogger(__name__)
+
+RESULTS = "predictions.json"
+"""Name of the file that `write_predictions` writes into a folder."""
 
 _GUESSES = 5
 _UNKNOWN, _WRONG, _TRUE = COLOURS[:3]
@@ -76,7 +79,7 @@ def predict_files(
         raise FileNotFoundError(f"no video file {', '.join(absent)}")
     network, stored = load_video_network(checkpoint)
     dataset = stored_views(checkpoint, paths, stored)
-    prepare_folder(output)
+    prepare_folder(output, [RESULTS])
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     network.to(device)
     videos, found, missing = [], [], []
@@ -89,7 +92,7 @@ def predict_files(
         videos.append(str(path))
     report_missing(missing)
     if not found:
-        raise ValueError(f"none of the {len(paths)} videos could be read")
+        raise ValueError("none of the videos could be read")
     result = VideoScores(
         scores=np.concatenate(found),
         labels=folder_labels(videos, np.full(len(videos), -1), stored["classes"]),
@@ -130,9 +133,9 @@ def write_predictions(folder: Path, scores: VideoScores, clip: Clip) -> None:
         named = [{"class": name, "score": score} for name, score in guesses]
         entries.append({"video": video, "label": label, "guesses": named, "picture": picture})
     content = json.dumps({"missing": scores.missing, "videos": entries}, indent=1)
-    name = write_file(folder / "predictions.json", content + "\n").name
+    name = write_file(folder / RESULTS, content + "\n").name
     count = sum(entry["picture"] is not None for entry in entries)
-    print(f"{name} and {count} pictures in {printable(folder)}")
+    print(f"{name} and {counted(count, 'picture')} in {printable(folder)}")
 
 
 def _write_picture(

@@ -236,7 +236,7 @@ class VideoTask(Task):
         report_missing(sorted(set(missing) - self._reported))
         self._reported |= set(missing)
         if not read.any():
-            raise ValueError(f"none of the {len(paths)} videos of {split} could be read")
+            raise ValueError(f"none of the videos of {split} could be read")
         views = data.val_views if self.trainer.state.fn == "fit" else data.views
         videos = [str(path) for path, good in zip(paths, read, strict=True) if good]
         return VideoScores(
