@@ -15,6 +15,7 @@ from keypoint_files import write_split
 
 from spectral_residual import __version__
 from spectral_residual.cli import _COMMANDS, _function, main
+from spectral_residual.configs import FOLDER
 
 
 @pytest.fixture(scope="module")
@@ -111,6 +112,17 @@ def test_several_configurations_are_merged(config, tmp_path, capsys):
     network = yaml.safe_load(capsys.readouterr().out)["model"]["network"]
     assert network["block"] == "srl-dct"
     assert network["backbone"] == "resnet18"
+
+
+@pytest.mark.parametrize("task", ["pose", "video"])
+def test_what_is_printed_is_what_is_trained(task, tmp_path, capsys):
+    with pytest.raises(SystemExit, match="0"):
+        main([task, "fit", "--data.root", str(tmp_path), "--print_config"])
+    printed = yaml.safe_load(capsys.readouterr().out)
+    own = yaml.safe_load((FOLDER / task / "own.yaml").read_text())
+    assert printed["trainer"]["max_epochs"] == own["trainer"]["max_epochs"]
+    assert printed["model"]["network"]["block"] == own["model"]["network"]["block"] == "srl"
+    assert printed["data"]["root"] == str(tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ from spectral_residual import create_block, insert_blocks
 from spectral_residual.blocks import BLOCKS, TIMM_BLOCKS, VIDEO_BLOCKS
 from spectral_residual.cli import main
 from spectral_residual.export import OPSET, to_onnx
+from spectral_residual.pose import export as pose_export
 from spectral_residual.pose.export import export_pose
 from spectral_residual.pose.network import PoseNetwork, load_pose_network
 from spectral_residual.pose.skeleton import COCO
@@ -236,9 +237,21 @@ def test_padding_that_depends_on_the_size(tmp_path):
     with pytest.raises(ValueError, match=r"dynamic_size: .*0 \(Conv2dSame\) and 1 more with timm"):
         to_onnx(network, x, tmp_path / "model.onnx", dynamic_size=True)
     assert to_onnx(network, x, tmp_path / "model.onnx", rounds=1).error <= 1e-4
-    mixed = layers.CondConv2d(3, 4, 3, stride=2, padding="same")
-    with pytest.raises(ValueError, match=r"got it \(CondConv2d\) with timm's SAME padding"):
+    mixed = nn.Sequential(*(layers.CondConv2d(3, 3, 3, stride=2, padding="same") for _ in "ab"))
+    with pytest.raises(ValueError, match=r"got 0 \(CondConv2d\) and 1 more with timm's SAME"):
         to_onnx(mixed, x, tmp_path / "mixed.onnx", dynamic_size=True)
+
+
+def test_padding_that_pytorch_can_do_with(tmp_path):
+    """One layer with a stride, and any number of those whose padding is the same for all sizes."""
+    layers = pytest.importorskip("timm.layers")
+    network = nn.Sequential(
+        layers.Conv2dSame(3, 4, 3, stride=2), layers.AvgPool2dSame(2, stride=1), nn.ReLU(),
+        layers.Conv2dSame(4, 4, 3, stride=1),
+    )  # fmt: skip
+    report = to_onnx(network, torch.randn(2, 3, 16, 13), tmp_path / "a.onnx", dynamic_size=True)
+    assert report.error <= 1e-4
+    assert list(report.inputs.values()) == [("batch", 3, "height", "width")]
 
 
 def test_trunks_with_same_padding_at_any_size(tmp_path):
@@ -369,5 +382,10 @@ def test_wrong_arguments_of_the_command(checkpoints, tmp_path, capsys):
     ):
         assert export(checkpoint, output, *options) == 2
         assert message in capsys.readouterr().err
+    (tmp_path / "taken/model.json").mkdir(parents=True)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pose_export, "to_onnx", None)
+        assert export(checkpoints["pose"], tmp_path / "taken") == 2
+    assert f"Is a directory: '{tmp_path / 'taken/model.json'}'" in capsys.readouterr().err
     assert (tmp_path / "file").read_text() == "kept"
     assert not (tmp_path / "a").exists()

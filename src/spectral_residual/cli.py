@@ -25,8 +25,9 @@ usage: srl COMMAND ...
         finds its files
   srl pose speed --config FILE [--json]
         images per second of loader, training step and training
-  srl video fit | validate | test | predict --config FILE [--KEY VALUE ...]
-        train, evaluate and use a video classifier on Kinetics-style data
+  srl video fit | validate | test | predict [--config FILE ...] [--KEY VALUE ...]
+        train, evaluate and use a video classifier on Kinetics-style data; --data.root FOLDER alone
+        fits to the class folders in it
   srl video predict --ckpt FILE VIDEO ...
         the five best classes of any video file, with pictures
   srl video score FILE

@@ -202,14 +202,18 @@ def _checked(
 
 
 def _check_padding(network: nn.Module) -> None:
-    """Raise ValueError for padding that is computed from the size: its export does not end."""
+    """Raise ValueError for padding that is computed from the size: its export does not end.
+
+    With a stride of 1 it is the same for all sizes, and PyTorch can do with one of another.
+    """
     found = [
         f"{name or 'it'} ({kind.__name__})"
         for name, module in network.named_modules()
         if (kind := type(module)).__module__.startswith("timm.")
         and (kind.__name__.endswith("Same") or getattr(module, "dynamic_padding", False))
+        and getattr(module, "stride", 1) not in (1, (1, 1), [1, 1])
     ]
-    if found:
+    if len(found) > 1:
         more = f" and {len(found) - 1} more" if len(found) > 1 else ""
         raise ValueError(
             f"dynamic_size: expected padding that is the same for all sizes, got {found[0]}{more} "

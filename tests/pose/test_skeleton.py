@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from spectral_residual.pose.skeleton import COCO, Skeleton
@@ -156,6 +157,15 @@ def test_dict_round_trip_through_json(skeleton):
 def test_from_dict_names_missing_fields():
     with pytest.raises(ValueError, match=r"expected also \['edges', 'sigmas'\]"):
         Skeleton.from_dict({"names": ["a"], "flip_pairs": []})
+
+
+def test_indices_of_numpy_are_plain_ones():
+    pairs = np.array([[0, 1]])
+    skeleton = Skeleton(("left", "right"), pairs, None, pairs)
+    assert skeleton == Skeleton(("left", "right"), ((0, 1),), None, ((0, 1),))
+    json.dumps(skeleton.to_dict())
+    with pytest.raises(ValueError, match="names: got 2, expected text"):
+        Skeleton(("a", 2), (), None, ())
 
 
 def test_edges_out_of_range_are_refused_when_built():

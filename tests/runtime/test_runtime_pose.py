@@ -208,7 +208,6 @@ def test_what_the_description_says_is_done(dots, tmp_path):
         "padding": lambda c: c["crop"].update(padding=2.0),
         "mean": lambda c: c["input"].update(mean=[0.0, 0.0, 0.0]),
         "deviation": lambda c: c["input"].update(deviation=[9.0, 99.0, 999.0]),
-        "stride": lambda c: c["decoding"].update(stride=2),
         "pairs": lambda c: c["skeleton"].update(flip_pairs=[[0, 3], [1, 4]]),
         "shift": lambda c: c["decoding"].update(flip_shift=4),
         "flip": lambda c: c["decoding"].update(flip_test=False),
@@ -221,6 +220,9 @@ def test_what_the_description_says_is_done(dots, tmp_path):
         ), name
     high = changed(folder, tmp_path / "t", lambda c: c["decoding"].update(joint_threshold=1e9))
     assert PosePredictor(high)(instance.file, instance.box[None]).score == 0
+    finer = PosePredictor(changed(folder, tmp_path / "s", lambda c: c["decoding"].update(stride=2)))
+    with pytest.raises(ValueError, match=r"decoding.stride of model.json: got outputs \(5, 32, 24"):
+        finer(instance.file, instance.box[None])
 
 
 @pytest.mark.parametrize(
@@ -242,6 +244,8 @@ def test_what_the_description_says_is_done(dots, tmp_path):
         (lambda c: c["crop"].update(padding=None), "crop: padding: got None, expected one finite"),
         (lambda c: c["crop"].update(padding=0), "crop: padding: got 0, expected numbers from"),
         (lambda c: c["input"].update(size=[64]), "input: size: got 1 numbers, expected 2"),
+        (lambda c: c["input"].update(size=[1e9, 48]), "size: got .*expected integers from 1 to 8"),
+        (lambda c: c["decoding"].update(flip_shift=12), "flip_shift: got 12, expected less than t"),
         (lambda c: c["input"].update(size=[64, 47.5]), "input: size: got .*expected integers"),
         (lambda c: c["input"].update(deviation=[1, 0, 1]), "input: deviation: got .*numbers from"),
         (lambda c: c["input"].update(any_size="no"), "any_size: got 'no', expected a boolean"),

@@ -119,6 +119,8 @@ def test_errors(videos, exported, tmp_path):
         ("sampling", {"frames": 8}, r"got one input \(3, 8, 32, 32\) .*3, 4, 32, 32\]"),
         (None, {"classes": ["a", "b"]}, r"classes of .*got one output \(2,\) .*'batch', 4\]"),
         (None, {"classes": [1, 2, 3, 4]}, r"classes: got \[1, 2, 3, 4\], expected a list of nam"),
+        (None, {"classes": ["a"] * 4}, r"classes: got \[.a., .*expected different names"),
+        ("sampling", {"short_side": 10**9}, "short_side: got 1000000000, expected integers from"),
     ):
         content = json.loads((folder / "model.json").read_text())
         (content if part is None else content[part]).update(change)

@@ -276,14 +276,25 @@ def test_files_that_hold_something_else(tmp_path, content):
 @pytest.mark.parametrize(
     ("value", "message"),
     [
-        (torch.tensor([1, float("nan")]), "a are not finite"),
-        (torch.zeros(1).expand(10**9), "a are not in the file"),
+        (torch.zeros(1).expand(10**9), r"a, torch.float32 \(1000000000,\): expected every number"),
+        (torch.zeros(2).to(torch.float8_e4m3fn), r"a, torch.float8_e4m3fn \(2,\): expected"),
     ],
 )
 def test_weights_of_files_are_checked(tmp_path, value, message):
     torch.save({"state_dict": {"a": value}}, tmp_path / "w.pth")
     with pytest.raises(ValueError, match=rf"w\.pth: the weights {message}"):
         read_state_dict(tmp_path / "w.pth")
+
+
+def test_weights_that_are_loaded_must_be_finite(tmp_path):
+    state = torchvision.models.resnet18().state_dict()
+    state["fc.bias"] = torch.full_like(state["fc.bias"], float("-inf"))
+    torch.save(state, tmp_path / "w.pth")
+    ResNetTrunk("resnet18", str(tmp_path / "w.pth"))
+    state["bn1.bias"][3] = float("nan")
+    torch.save(state, tmp_path / "w.pth")
+    with pytest.raises(ValueError, match=r"w\.pth: the weights bn1\.bias are not finite$"):
+        ResNetTrunk("resnet18", str(tmp_path / "w.pth"))
 
 
 def test_compressed_weights_are_not_unpacked(tmp_path):

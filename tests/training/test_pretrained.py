@@ -340,7 +340,7 @@ def test_publish_reads_what_the_run_left(written, tmp_path, capsys):
     for line in (
         "# someone/dots", "* Data: dots: train.json", "* Epochs: 5", "* Steps: 70", "* Batch: 8",
         "* Optimiser: AdamW (lr 0.003)", "* Initial weights: trunk: r18.pth",
-        "* Protocol: annotated boxes; flip test False", "Measured on val (val.json):",
+        "* Protocol: annotated boxes; flip test False", "Measured on val (dots: val.json):",
         'license: "mit"',
     ):  # fmt: skip
         assert f"{line}\n" in card, line

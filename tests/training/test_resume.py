@@ -98,6 +98,45 @@ def test_the_same_command_goes_on_and_ends_as_an_unbroken_run(config, tmp_path, 
     assert len(list((tmp_path / "broken").rglob("last.ckpt"))) == 2, "each run has a folder"
 
 
+def test_the_best_epoch_is_that_of_all_runs(config, tmp_path, capsys):
+    command = [*config("pose"), "--trainer.max_epochs", "1"]
+    assert main(command) == 0
+    (last,) = tmp_path.rglob("last.ckpt")
+    (best,) = tmp_path.rglob("best.ckpt")
+    content = torch.load(last, weights_only=True)
+    (state,) = (s for n, s in content["callbacks"].items() if n.startswith("ModelCheckpoint"))
+    high = torch.tensor(0.9)
+    state |= {"best_model_score": high, "kth_value": high, "best_k_models": {str(best): high}}
+    torch.save(content, last)
+    more = [*command[:-1], "2", "--ckpt_path", "last"]
+    assert main(more) == 0
+    newest = find_checkpoint("best", tmp_path)
+    assert newest.parent.parent.name == "version_1"
+    assert newest.read_bytes() == best.read_bytes()
+    assert f"best epoch (val/AP): {newest}" in capsys.readouterr().err
+    # Without the file nothing is known of it.
+    newest.unlink()
+    assert main([*more[:-3], "3", *more[-2:]]) == 0
+    assert "THE BEST EPOCH SO FAR IS FORGOTTEN" in capsys.readouterr().err
+    assert read_file(find_checkpoint("best", tmp_path))["epoch"] == 2
+
+
+def test_the_best_epoch_is_that_of_the_callback(config, capsys):
+    callbacks = [{
+        "class_path": "lightning.pytorch.callbacks.ModelCheckpoint",
+        "init_args": {"monitor": "train/loss", "mode": "min"},
+    }]  # fmt: skip
+    options = ["--trainer.max_epochs", "1", "--trainer.callbacks", json.dumps(callbacks)]
+    assert main([*config("pose"), *options]) == 0
+    assert "best epoch (train/loss): " in capsys.readouterr().err
+
+
+def test_what_is_not_trained_is_said(config, capsys):
+    command = config("pose")
+    assert main([command[0], "validate", *command[2:]]) == 0
+    assert "NO CHECKPOINT" in capsys.readouterr().err
+
+
 def test_nothing_to_resume_from_is_said(config, tmp_path, capsys):
     assert main([*config("pose"), "--ckpt_path", "last", "--trainer.max_epochs", "1"]) == 0
     assert "NOTHING TO RESUME FROM" in capsys.readouterr().err

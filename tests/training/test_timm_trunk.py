@@ -17,6 +17,14 @@ from spectral_residual.training.timm_trunk import TimmTrunk
 SIZE = (64, 96)
 
 
+def test_tags_without_weights():
+    PoseNetwork("timm/mobilenetv2_035.untrained", output_stride=16, deconv_channels=8).build(
+        5, SIZE
+    )
+    with pytest.raises(ValueError, match=r"unknown weights of timm 'resnet18\.a1_in2k'; .*a1_in1k"):
+        TimmTrunk("resnet18.a1_in2k", output_stride=16)
+
+
 @pytest.mark.parametrize(
     ("name", "stride", "channels"),
     [

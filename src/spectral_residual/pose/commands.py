@@ -60,9 +60,16 @@ def predict(arguments: list[str]) -> int:
     """
     options, images = split_files(arguments)
     names = {option.partition("=")[0] for option in options if option.startswith("-")}
-    if not images and any(name in _OF_LIGHTNING or "." in name for name in names):
+    of_data = sorted(name for name in names if name in _OF_LIGHTNING or "." in name)
+    if not images and of_data:
         return PoseCLI.command("predict")(arguments)
     options = short_names(options)
+    others = [name for name in of_data if name != "--ckpt_path"]
+    if others:
+        raise ValueError(
+            f"got images and {', '.join(others)}, which {'are' if others[1:] else 'is'} of "
+            "predictions for a data set; expected one or the other"
+        )
     return run_function(
         _predict, [*options, *(["--"] if images else []), *images], "srl pose predict"
     )

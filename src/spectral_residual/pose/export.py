@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from .. import __version__
 from ..export import OPSET, TOLERANCE, ExportReport, to_onnx
-from ..report.files import write_file
+from ..report.files import prepare_folder, write_file
 from ..training.timm_trunk import TimmTrunk
 from .geometry import box_to_center_size
 from .network import HEATMAP_STRIDE, load_pose_network
@@ -42,6 +42,8 @@ def export_pose(
 
     Raises
     ------
+    OSError
+        If the folder cannot be written to.
     FileNotFoundError, ValueError
         As `load_pose_network` and `to_onnx`.
     """
@@ -49,6 +51,7 @@ def export_pose(
     stride = network.backbone.stride
     if dynamic_size and isinstance(network.backbone, TimmTrunk):
         _fix_padding(network.backbone)
+    prepare_folder(folder, ["model.onnx", "model.json"])
     generator = torch.Generator().manual_seed(0)
     example = torch.randn(1, 3, *size, generator=generator)
     report = to_onnx(

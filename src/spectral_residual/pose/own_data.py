@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ..blocks import check_imported
+from ..errors import printable
 from ..training.callbacks import find_checkpoint
 from ..training.checkpoint import description, read_file
 from ..training.cli import WITH_CONFIG
@@ -43,7 +44,11 @@ def with_network(arguments: Sequence[str]) -> list[str]:
         log.info("no --config: taking network and input size of %s", checkpoint)
         network = {key: value for key, value in stored["network"].items() if key != "weights"}
         if network.get("block") != _value(options, "--model.network.block"):
-            check_imported(network.get("block"))
+            try:
+                check_imported(network.get("block"))
+            except ValueError as error:
+                trust = f"--model.network.block {printable(network['block'])}"
+                raise ValueError(f"{error}; or trust it by {trust}") from error
         added += ["--model.network", json.dumps(network)]
         added += ["--data.input_size", json.dumps(list(stored["input_size"]))]
     return [subcommand, *added, *options]

@@ -9,6 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from ..errors import counted, printable
+from ..report.files import prepare_folder
 from .coco import write_results
 from .dataset import KeypointDataset
 from .drawing import write_overlays
@@ -16,8 +17,7 @@ from .heatmap import HeatmapCodec
 from .oks import Poses
 from .skeleton import Skeleton
 
-RESULTS, OVERLAYS = "results.json", "overlays"
-"""Names of what `write_poses` writes into a folder."""
+_RESULTS, _OVERLAYS = "results.json", "overlays"
 
 
 def decoded_poses(
@@ -51,6 +51,12 @@ def decoded_poses(
     }
 
 
+def prepare_poses(folder: Path) -> None:
+    """Make what `write_poses` writes to; OSError, before the work, if that cannot be."""
+    prepare_folder(folder, [_RESULTS])
+    prepare_folder(folder / _OVERLAYS)
+
+
 def write_poses(
     folder: Path,
     poses: Poses,
@@ -76,7 +82,7 @@ def write_poses(
     threshold : float
         See `write_overlays`.
     """
-    results, overlays = folder / RESULTS, folder / OVERLAYS
+    results, overlays = folder / _RESULTS, folder / _OVERLAYS
     write_results(results, entries)
     count = write_overlays(overlays, poses, dataset, skeleton, threshold)
     return (

@@ -12,7 +12,6 @@ import torch
 from torch.utils.data import DataLoader
 
 from ..errors import printable
-from ..report.files import prepare_folder
 from ..training.task import gather
 from .annotations import Instance
 from .checks import number_field, read_json, typed_field
@@ -20,7 +19,7 @@ from .coco import coco_results
 from .dataset import KeypointDataset, image_instances, list_images, report_broken
 from .geometry import check_boxes
 from .oks import Poses, rescored_poses
-from .poses import OVERLAYS, RESULTS, decoded_poses, write_poses
+from .poses import decoded_poses, prepare_poses, write_poses
 from .pretrained import PoseModel
 from .skeleton import Skeleton
 from .task import PoseEvaluation
@@ -93,8 +92,7 @@ def predict_images(
     instances = image_instances(files, model.skeleton.num_joints)
     if boxes is not None:
         instances = _boxed(instances, boxes)
-    prepare_folder(output, [RESULTS])
-    prepare_folder(Path(output) / OVERLAYS)
+    prepare_poses(Path(output))
     dataset = KeypointDataset(instances, model.input_size, on_broken="report")
     found = _found(model, dataset)
     report_broken(dataset, found["broken"])

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from ..errors import printable
-from ..training.checkpoint import check_weights
+from ..training.checkpoint import check_finite, check_weights
 from ..training.pretrained import About
 from ..training.resnet import read_state_dict
 from ..training.timm_trunk import PREFIX, TimmTrunk
@@ -69,8 +69,8 @@ def load_published(
     FileNotFoundError
         If there is no such file.
     ValueError
-        If it holds no such network (what is missing or has another shape is named), or its joints
-        are not those of the skeleton.
+        If it holds no such network (what is missing, not finite or of another shape is named),
+        or its joints are not those of the skeleton.
     """
     content = read_state_dict(path)
     try:
@@ -109,13 +109,14 @@ def _with_our_names(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     names = {name.removeprefix("module."): value for name, value in state.items()}
     is_hrnet = any(name.removeprefix("backbone.").startswith("stage4.") for name in names)
     trunk = "backbone.model." if is_hrnet else "backbone."
-    renamed = {}
+    renamed, used = {}, {}
     for name, value in names.items():
         plain = name.removeprefix("backbone.")
         for head in _HEADS:
             plain = plain.removeprefix(head)
         if not _UNUSED.match(plain):
-            renamed[_our_name(plain, trunk)] = value
+            renamed[_our_name(plain, trunk)] = used[name] = value
+    check_finite(used)
     if "head.weight" not in renamed or renamed["head.weight"].ndim != 4:
         raise ValueError(
             "no SimpleBaseline or HRNet for poses: final_layer.weight, of a convolution, is not "

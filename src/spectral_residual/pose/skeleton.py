@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib import resources
+from numbers import Integral
 from typing import Any
 
 from ..errors import printable, unknown_name
@@ -61,18 +62,23 @@ class Skeleton:
         count = len(self.names)
         if count == 0:
             raise ValueError("names: got no joint, expected at least one")
+        for name in self.names:
+            if not isinstance(name, str):
+                raise ValueError(f"names: got {name!r}, expected text")
         repeated = sorted(name for name, times in Counter(self.names).items() if times > 1)
         if repeated:
             raise ValueError(f"names: got {repeated} more than once, expected different names")
         for field, pairs in (("flip_pairs", self.flip_pairs), ("edges", self.edges)):
             for pair in pairs:
                 if len(pair) != 2 or not all(
-                    isinstance(joint, int) and 0 <= joint < count for joint in pair
+                    isinstance(joint, Integral) and 0 <= joint < count for joint in pair
                 ):
                     raise ValueError(
                         f"{field}: got {tuple(pair)}, expected two 0-based joint indices "
                         f"below {count}"
                     )
+            plain = tuple((int(first), int(second)) for first, second in pairs)
+            object.__setattr__(self, field, plain)
         paired = Counter(joint for pair in self.flip_pairs for joint in pair)
         for joint in paired:
             if paired[joint] > 1:

@@ -26,25 +26,28 @@ Check = Callable[[Any, str, str], object]
 """Takes a record, the name of a field and the place of the record, as `typed_field`."""
 
 
-def numbers(*shape: int, least: float = -math.inf, whole: bool = False) -> Check:
+def numbers(
+    *shape: int, least: float = -math.inf, most: float = math.inf, whole: bool = False
+) -> Check:
     """Check of finite numbers.
 
     Parameters
     ----------
     *shape : int
         Nothing for a single number, or the length of a list.
-    least : float
-        Smallest value.
+    least, most : float
+        Smallest and largest value.
     whole : bool, default False
         Integers alone.
     """
 
     def check(record: Any, name: str, where: str) -> None:
         values = number_field(record, name, where, *shape)
-        if (values < least).any() or (whole and (values % 1).any()):
+        if (values < least).any() or (values > most).any() or (whole and (values % 1).any()):
             kind = "integers" if whole else "numbers"
+            end = f" to {most:g}" if math.isfinite(most) else ""
             raise ValueError(
-                f"{where}: {name}: got {short(record[name])}, expected {kind} from {least:g}"
+                f"{where}: {name}: got {short(record[name])}, expected {kind} from {least:g}{end}"
             )
 
     return check
@@ -56,10 +59,12 @@ def of_type(*kinds: type) -> Check:
 
 
 def names(record: Any, name: str, where: str) -> None:
-    """Check of a list of strings."""
+    """Check of a list of different strings."""
     value = typed_field(record, name, where, list)
     if not value or not all(isinstance(each, str) for each in value):
         raise ValueError(f"{where}: {name}: got {short(value)}, expected a list of names")
+    if len(set(value)) < len(value):
+        raise ValueError(f"{where}: {name}: got {short(value)}, expected different names")
 
 
 def built_by(function: Callable[[Any], object]) -> Check:
@@ -79,10 +84,13 @@ def _colour(record: Any, name: str, where: str) -> None:
         raise ValueError(f"{where}: {name}: got {short(record[name])}, expected 'RGB'")
 
 
+LONGEST_SIDE = 8192
+"""Of an input, in pixels."""
+
 _SMALLEST_DEVIATION = 1e-6
 _FIELDS: dict[str, Check] = {
     "model": of_type(str),
-    "input.size": numbers(2, least=1, whole=True),
+    "input.size": numbers(2, least=1, most=LONGEST_SIDE, whole=True),
     "input.colour": _colour,
     "input.mean": numbers(3),
     "input.deviation": numbers(3, least=_SMALLEST_DEVIATION),
@@ -162,7 +170,7 @@ class ExportedModel:
     def check_network(
         self, picture: tuple[str, Sequence[int]], output: tuple[str, Sequence[int]]
     ) -> None:
-        """Compare the network with what ``model.json`` says of it.
+        """Compare the network with what ``model.json`` says of it, and later what it gives.
 
         Parameters
         ----------
@@ -189,6 +197,7 @@ class ExportedModel:
                     f"expected {shapes}, of {self.description['model']}"
                 )
         faults.stop()
+        self._output = output
 
     def run(self, pictures: NDArray[np.uint8]) -> Floats:
         """Output of the network.
@@ -197,11 +206,23 @@ class ExportedModel:
         ----------
         pictures : ndarray
             (N, H, W, 3) or (N, T, H, W, 3) uint8 RGB.
+
+        Raises
+        ------
+        ValueError
+            If the output has not the shape that was given to `check_network`.
         """
         values = (pictures.astype(np.float32) - self._mean) / self._deviation
         (given,) = self._session.get_inputs()
         feed = {given.name: np.ascontiguousarray(np.moveaxis(values, -1, 1))}
-        return np.asarray(self._session.run(None, feed)[0], dtype=np.float32)
+        output = np.asarray(self._session.run(None, feed)[0], dtype=np.float32)
+        fields, expected = self._output
+        if output.shape != (len(pictures), *expected):
+            raise ValueError(
+                f"{self.folder}: {fields} of model.json: got outputs {tuple(expected)} for each "
+                f"sample, expected {output.shape[1:]}, of {self.description['model']}"
+            )
+        return output
 
 
 def _read(path: Path, task: str, fields: Mapping[str, Check]) -> dict[str, Any]:

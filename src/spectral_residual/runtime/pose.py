@@ -102,6 +102,11 @@ class PosePredictor:
             ),
         )
         self._shift = int(decoding["flip_shift"])
+        if self._shift >= width // self._stride:
+            raise ValueError(
+                f"{folder}: model.json: decoding: flip_shift: got {self._shift}, expected less "
+                f"than the {width // self._stride} columns of a heatmap"
+            )
         self._threshold = float(decoding["joint_threshold"])
         self._swapped = np.array(skeleton.flip_permutation)
         self._flip_test = bool(decoding["flip_test"]) if flip_test is None else flip_test

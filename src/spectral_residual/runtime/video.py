@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from .model import Check, ExportedModel, Floats, built_by, names, numbers
+from .model import LONGEST_SIDE, Check, ExportedModel, Floats, built_by, names, numbers
 
 try:
     from ..video.reader import Frames, VideoReader
@@ -21,8 +21,9 @@ except ModuleNotFoundError as error:
 _FIELDS: dict[str, Check] = {
     **{
         f"sampling.{name}": numbers(least=1, whole=True)
-        for name in ("frames", "stride", "short_side", "views.clips")
+        for name in ("frames", "stride", "views.clips")
     },
+    "sampling.short_side": numbers(least=1, most=LONGEST_SIDE, whole=True),
     "sampling.views": built_by(lambda views: Views(**views)),
     "sampling.seed": numbers(least=0, whole=True),
     "classes": names,

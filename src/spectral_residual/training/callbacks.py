@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import lightning
 import numpy as np
 import torch
 from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
-from lightning.pytorch.callbacks import Checkpoint
+from lightning.pytorch.callbacks import Checkpoint, ModelCheckpoint
 
 from ..report.files import replacing
 from .checkpoint import read_file
@@ -70,6 +71,24 @@ class LastCheckpoint(Checkpoint):
         if type(trainer.strategy.checkpoint_io) is TorchCheckpointIO:
             trainer.strategy.checkpoint_io = CheckpointFiles()
 
+    def on_load_checkpoint(
+        self,
+        trainer: lightning.Trainer,
+        pl_module: lightning.LightningModule,
+        checkpoint: dict[str, Any],
+    ) -> None:
+        """Before training goes on: bring the best epochs so far into the folder of this run.
+
+        Lightning forgets their scores where the folder is another.
+        """
+        if trainer.state.fn != "fit":
+            return
+        states = checkpoint.get("callbacks") or {}
+        for callback in trainer.checkpoint_callbacks:
+            state = states.get(callback.state_key)
+            if isinstance(callback, ModelCheckpoint) and state:
+                _bring_best(trainer, state, str(callback.dirpath))
+
     def on_train_batch_start(
         self,
         trainer: lightning.Trainer,
@@ -98,6 +117,34 @@ class LastCheckpoint(Checkpoint):
         trainer.save_checkpoint(self.path)
 
 
+def _bring_best(trainer: lightning.Trainer, state: dict[str, Any], folder: str) -> None:
+    """Copy the files that a state of `ModelCheckpoint` names, and let it name the copies."""
+    scores = state.get("best_k_models") or {}
+    if state.get("dirpath") == folder or not scores:
+        return
+    resumed = Path(str(trainer.ckpt_path)).parent
+    copies = {path: Path(folder) / Path(path).name for path in scores}
+    files = {
+        path: Path(path) if Path(path).is_file() else resumed / Path(path).name for path in scores
+    }
+    absent = [path for path, file in files.items() if not file.is_file()]
+    if trainer.strategy.broadcast(absent):
+        log.warning(
+            "THE BEST EPOCH SO FAR IS FORGOTTEN: no file %s; the best is that of the epochs from "
+            "here on",
+            ", ".join(absent),
+        )
+        return
+    for path, copy in copies.items() if trainer.is_global_zero else ():
+        with replacing(copy) as temporary:
+            shutil.copyfile(files[path], temporary)
+    named = {path: str(copy) for path, copy in copies.items()}
+    for entry in ("best_model_path", "kth_best_model_path"):
+        state[entry] = named.get(state[entry], state[entry])
+    state["best_k_models"] = {named[path]: score for path, score in scores.items()}
+    state["dirpath"], state["last_model_path"] = folder, ""
+
+
 def find_checkpoint(wanted: str, folder: Path) -> Path | None:
     """The newest ``last`` or ``best`` checkpoint of any run in a folder."""
     name = {"last": LAST, "best": BEST}[wanted]
@@ -117,6 +164,7 @@ def named_checkpoint(wanted: str, folder: Path) -> str:
         return wanted
     found = find_checkpoint(wanted, folder)
     if found is None:
-        raise FileNotFoundError(f"--ckpt {wanted}: no {wanted}.ckpt below {folder}")
+        other = f"; the {wanted} that is here is ./{wanted}" if Path(wanted).exists() else ""
+        raise FileNotFoundError(f"--ckpt {wanted}: no {wanted}.ckpt below {folder}{other}")
     log.info("checkpoint: %s", found)
     return str(found)

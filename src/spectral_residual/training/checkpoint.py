@@ -54,20 +54,29 @@ def read_file(path: str | Path) -> dict[str, Any]:
     weights = checkpoint.get("state_dict") if isinstance(checkpoint, dict) else None
     if not isinstance(weights, dict) or not all(isinstance(name, str) for name in weights):
         raise ValueError(f"{named}: not a checkpoint: it has no state_dict of named weights")
-    check_values(weights, named)
+    check_stored(weights, named)
+    try:
+        check_finite(weights)
+    except ValueError as error:
+        raise ValueError(f"{named}: {error}: its training diverged") from None
     return checkpoint
 
 
-def check_values(weights: Mapping[str, Any], named: str) -> None:
-    """Raise ValueError, naming the weights, unless tensors are in their file and finite."""
+def check_stored(weights: Mapping[str, Any], named: str) -> None:
+    """Raise ValueError for tensors that stand for more numbers than their file has."""
     for name, value in weights.items():
-        if isinstance(value, Tensor):
-            if not _is_whole(value):
-                raise ValueError(f"{named}: the weights {printable(name)} are not in the file")
-            if not torch.isfinite(value).all():
-                raise ValueError(
-                    f"{named}: the weights {printable(name)} are not finite: its training diverged"
-                )
+        if isinstance(value, Tensor) and not _is_whole(value):
+            raise ValueError(
+                f"{named}: the weights {printable(name)}, {value.dtype} {tuple(value.shape)}: "
+                "expected every number in the file, floating-point ones of 16 bits or more"
+            )
+
+
+def check_finite(weights: Mapping[str, Any]) -> None:
+    """Raise ValueError, naming the weights, unless all of them are finite."""
+    for name, value in weights.items():
+        if isinstance(value, Tensor) and not torch.isfinite(value).all():
+            raise ValueError(f"the weights {printable(name)} are not finite")
 
 
 def _load(path: Path, named: str) -> Any:

@@ -47,7 +47,7 @@ _HARMLESS_WARNINGS = (
 _HARMLESS_MESSAGES = ("`weights_only` was not set", "Tip: For seamless cloud")
 """Of Lightning's log: `CheckpointFiles` reads no code, whatever it says."""
 
-WITH_CONFIG = {"-c", "--config", "-h", "--help", "--print_config"}
+WITH_CONFIG = {"-c", "--config", "-h", "--help"}
 """Options with which a command line has all that it needs."""
 
 _WITHOUT_VALUE = ("-h", "--help", "--print_config", "--json")
@@ -136,6 +136,8 @@ class TaskCLI(LightningCLI):
         config: Any = self.config[subcommand] if subcommand else None
         wanted = config.get("ckpt_path") if config else None
         if not wanted:
+            if subcommand in ("validate", "test", "predict"):
+                log.warning("NO CHECKPOINT: without --ckpt the network is not trained")
             return
         if wanted not in ("last", "best"):
             read_file(wanted)
@@ -175,9 +177,13 @@ class TaskCLI(LightningCLI):
 
     def _say_checkpoints(self, subcommand: str) -> None:
         """After training: where the weights are."""
-        written = getattr(self.trainer.checkpoint_callback, "best_model_path", "")
-        if subcommand == "fit" and written and self.trainer.is_global_zero:
-            log.info("checkpoint of the best epoch (%s): %s", self.monitor, written)
+        callback = self.trainer.checkpoint_callback
+        if subcommand != "fit" or not isinstance(callback, ModelCheckpoint):
+            return
+        if callback.monitor and callback.best_model_path and self.trainer.is_global_zero:
+            log.info(
+                "checkpoint of the best epoch (%s): %s", callback.monitor, callback.best_model_path
+            )
 
     @classmethod
     def build(cls, arguments: list[str], run: bool = True) -> TaskCLI:

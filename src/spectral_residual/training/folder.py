@@ -16,7 +16,7 @@ from torch import Tensor
 
 from .. import __version__
 from ..errors import printable
-from ..report.files import write_file
+from ..report.files import prepare_folder, write_file
 from .hub import CARD, CONFIG, WEIGHTS
 
 _MOST_CONFIG_BYTES = 2**24
@@ -98,6 +98,8 @@ def write_folder(
 
     Raises
     ------
+    OSError
+        If it cannot be written to; then nothing is.
     ValueError
         If weights are not finite or do not fit into float16, or what is said is no JSON.
     """
@@ -110,6 +112,7 @@ def write_folder(
         raise ValueError(f"the description of the {task} network is no JSON: {error}") from error
     saved = {name: _saved(name, value, half) for name, value in weights.items()}
     folder = Path(folder)
+    prepare_folder(folder, [WEIGHTS, CONFIG, CARD])
     write_file(folder / WEIGHTS, save(saved, metadata={"format": "pt"}))
     write_file(folder / CONFIG, text + "\n")
     write_file(folder / CARD, card)

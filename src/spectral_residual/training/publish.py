@@ -89,8 +89,8 @@ def read_metrics(path: str | Path) -> dict[str, float]:
 def _data_name(path: Path) -> str:
     """Name of what was evaluated on: the split, and the annotation file if that is known."""
     split = path.stem.removeprefix("metrics_")
-    source = _split(_read_config(path.parent), split)
-    named = _file_of(source)
+    config = _read_config(path.parent)
+    named = _source(config, _split(config, split))
     return f"{split} ({named})" if named else split
 
 
@@ -123,20 +123,35 @@ def _training(checkpoint: Path) -> tuple[str | None, dict[str, str]]:
         options = _inner(optimiser, "init_args")
         named = ", ".join(_told({k: options[k] for k in _TOLD_OF_OPTIMISERS if k in options}))
         told["Optimiser"] = f"{optimiser['class_path'].rpartition('.')[2]} ({named})"
-    weights = _inner(config, "model", "network").get("weights")
-    told["Initial weights"] = "random" if weights is None else f"trunk: {_short(weights)}"
+    told["Initial weights"] = _initial_weights(config)
     told["Batch"] = str(_inner(config, "data", "loading").get("batch_size", "not stated"))
     if told_of := ", ".join(_told(_inner(config, "data", "augment"))):
         told["Augmentation"] = told_of
-    root, file = _inner(config, "data").get("root"), _file_of(_split(config, "train"))
-    folder = _short(root) if isinstance(root, str) else ""
-    return ": ".join(filter(None, (folder, file))) or None, told
+    return _source(config, _split(config, "train")) or None, told
 
 
-def _file_of(split: Mapping[str, Any]) -> str:
-    """Name of the file or folder that lists a split; empty where it is looked for."""
-    named = split.get("annotations") or split.get("source")
-    return _short(named) if isinstance(named, str) and named != "auto" else ""
+def _initial_weights(config: Mapping[str, Any]) -> str:
+    """Those of the trunk; of a training that was resumed, what its first run began with."""
+    seen: list[Mapping[str, Any]] = []
+    while config and config not in seen:
+        seen.append(config)
+        weights, resumed = (
+            _inner(config, "model", "network").get("weights"),
+            config.get("ckpt_path"),
+        )
+        if isinstance(weights, str):
+            return f"trunk: {_short(weights)}"
+        if not isinstance(resumed, str):
+            return "random"
+        config = _read_config(Path(resumed).parent.parent)
+    return "not stated"
+
+
+def _source(config: Mapping[str, Any], split: Mapping[str, Any]) -> str:
+    """Names of the data's folder and of the file or folder that lists a split, if it is stated."""
+    root, file = _inner(config, "data").get("root"), split.get("annotations") or split.get("source")
+    stated = (name for name in (root, file) if isinstance(name, str) and name != "auto")
+    return ": ".join(filter(None, map(_short, stated)))
 
 
 def _read_config(folder: Path) -> dict[str, Any]:

@@ -12,7 +12,7 @@ import torchvision
 from torch import Tensor, nn
 
 from ..errors import printable, unknown_name
-from .checkpoint import check_archive, check_values
+from .checkpoint import check_archive, check_finite, check_stored
 
 RESNETS = ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152")
 WEIGHTS_SUFFIXES = {".pth", ".pt", ".safetensors"}
@@ -147,7 +147,7 @@ def load_trunk_weights(trunk: ResNetTrunk, name: str, weights: str) -> None:
     FileNotFoundError
         If `weights` looks like a path but there is no such file.
     ValueError
-        If `weights` is neither, or the file does not fit the network.
+        If `weights` is neither, or the file does not fit the network or is not finite.
     """
     if Path(weights).suffix in WEIGHTS_SUFFIXES:
         state, source = read_state_dict(weights), weights
@@ -162,6 +162,10 @@ def load_trunk_weights(trunk: ResNetTrunk, name: str, weights: str) -> None:
         state, source = known[weights].get_state_dict(progress=True), f"{name} {weights}"
     ignored = ("fc.", *(f"layer{number}." for number in range(trunk.stages + 1, 5)))
     state = {key: value for key, value in state.items() if not key.startswith(ignored)}
+    try:
+        check_finite(state)
+    except ValueError as error:
+        raise ValueError(f"{source}: {error}") from error
     try:
         missing, unexpected = trunk.load_state_dict(state, strict=False)
     except RuntimeError as error:
@@ -184,7 +188,7 @@ def read_state_dict(path: str | Path) -> Mapping[str, Tensor]:
     FileNotFoundError
         If there is no such file.
     ValueError
-        If the file holds no state dict, is compressed, or if weights are not finite.
+        If the file holds no state dict, or is compressed.
     """
     path, named = Path(path), printable(path)
     if not path.is_file():
@@ -200,7 +204,7 @@ def read_state_dict(path: str | Path) -> Mapping[str, Tensor]:
         isinstance(name, str) and isinstance(value, Tensor) for name, value in state.items()
     ):
         raise ValueError(f"{named}: expected a mapping of names to tensors")
-    check_values(state, named)
+    check_stored(state, named)
     return state
 
 

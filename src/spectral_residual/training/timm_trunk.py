@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from ..errors import unknown_name
 from ..meta import meta_copy, run_on_meta
-from .checkpoint import check_weights
+from .checkpoint import check_finite, check_weights
 from .resnet import WEIGHTS_SUFFIXES, read_state_dict
 
 PREFIX = "timm/"
@@ -145,13 +145,14 @@ def _create(name: str, weights: str | None, input_size: tuple[int, int] | None) 
 
 
 def check_tag(name: str) -> None:
-    """Raise ValueError if timm has no weights of the tag in NAME.TAG; the nearest is suggested."""
+    """Raise ValueError if timm does not know the tag in NAME.TAG; the nearest is suggested."""
     import timm
 
-    architecture, _, tag = name.partition(".")
-    if tag and not timm.models.is_model_pretrained(name):
-        known = timm.list_models(f"{architecture}.*", pretrained=True)
-        raise unknown_name("weights of timm", name, known)
+    try:
+        timm.models.get_pretrained_cfg(name)
+    except RuntimeError:
+        known = timm.list_models(f"{name.partition('.')[0]}.*", pretrained=True)
+        raise unknown_name("weights of timm", name, known) from None
 
 
 def _load(model: Any, weights: str) -> None:
@@ -161,6 +162,7 @@ def _load(model: Any, weights: str) -> None:
     own = model.state_dict()
     state = {n: v for n, v in read_state_dict(weights).items() if not n.startswith(heads)}
     try:
+        check_finite(state)
         check_weights(state, {n: v for n, v in own.items() if not n.startswith(heads)})
     except ValueError as error:
         raise ValueError(f"{weights}: {error}") from error

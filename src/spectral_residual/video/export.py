@@ -11,7 +11,7 @@ import torch
 
 from .. import __version__
 from ..export import OPSET, TOLERANCE, ExportReport, to_onnx
-from ..report.files import write_file
+from ..report.files import prepare_folder, write_file
 from .network import load_video_network
 
 
@@ -36,6 +36,8 @@ def export_video(
 
     Raises
     ------
+    OSError
+        If the folder cannot be written to.
     FileNotFoundError, ValueError
         As `load_video_network` and `to_onnx`; if the checkpoint does not say how its clips were
         sampled.
@@ -46,6 +48,7 @@ def export_video(
             f"{checkpoint}: it does not say how clips are sampled; write it again with "
             "'srl video fit'"
         )
+    prepare_folder(folder, ["model.onnx", "model.json"])
     generator = torch.Generator().manual_seed(0)
     example = torch.randn(1, 3, stored["frames"], *stored["input_size"], generator=generator)
     report = to_onnx(
