@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 import os
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,19 @@ log = logging.getLogger(__name__)
 LAST, BEST = "last.ckpt", "best.ckpt"
 
 
+@contextmanager
+def _replacing(path: str | Path) -> Iterator[Path]:
+    """As `replacing`, with an error that names the checkpoint."""
+    with replacing(path) as temporary:
+        try:
+            yield temporary
+        except (OSError, RuntimeError) as error:  # PyTorch's of a full disk is the second
+            raise OSError(
+                f"{path}: the checkpoint cannot be written, and what was there stays; is the "
+                f"disk full? ({str(error).splitlines()[0]})"
+            ) from error
+
+
 class CheckpointFiles(TorchCheckpointIO):
     """Writes checkpoints in one step, beside where they are to be, and reads plain values alone."""
 
@@ -29,14 +44,8 @@ class CheckpointFiles(TorchCheckpointIO):
         self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None
     ) -> None:
         """Write a file that no reader sees half of, even after a power cut; OSError if it fails."""
-        with replacing(path) as temporary:
-            try:
-                torch.save(checkpoint, temporary)
-            except (OSError, RuntimeError) as error:  # PyTorch's of a full disk is the second
-                raise OSError(
-                    f"{path}: the checkpoint cannot be written, and what was there stays; is the "
-                    f"disk full? ({str(error).splitlines()[0]})"
-                ) from error
+        with _replacing(path) as temporary:
+            torch.save(checkpoint, temporary)
 
     def load_checkpoint(
         self, path: str | Path, map_location: Any = "cpu", weights_only: bool | None = True
@@ -136,7 +145,7 @@ def _bring_best(trainer: lightning.Trainer, state: dict[str, Any], folder: str) 
         )
         return
     for path, copy in copies.items() if trainer.is_global_zero else ():
-        with replacing(copy) as temporary:
+        with _replacing(copy) as temporary:
             shutil.copyfile(files[path], temporary)
     named = {path: str(copy) for path, copy in copies.items()}
     for entry in ("best_model_path", "kth_best_model_path"):
