@@ -62,7 +62,11 @@ class TimmTrunk(nn.Module):
         super().__init__()
         self.model = _create(name, weights, input_size)
         if not hasattr(self.model, "forward_intermediates"):
-            raise ValueError(f"{PREFIX}{name}: timm has no feature maps of this network")
+            import timm
+
+            raise ValueError(
+                f"{PREFIX}{name}: timm {timm.__version__} has no feature maps of this network"
+            )
         strides = [int(level["reduction"]) for level in self.model.feature_info]
         self.stride = max(strides) if output_stride is None else output_stride
         if self.stride not in strides:
