@@ -42,9 +42,9 @@ def printable(text: object) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(text))
 
 
-def counted(number: int, singular: str, plural: str | None = None) -> str:
+def counted(number: int, what: str) -> str:
     """A number and what it counts: ``"1 picture"``, ``"2 pictures"``."""
-    return f"{number} {singular if number == 1 else plural or singular + 's'}"
+    return f"{number} {what if number == 1 else what + 's'}"
 
 
 def listed(faults: Sequence[str], shown: int = 20) -> str:

@@ -214,10 +214,9 @@ def _check_padding(network: nn.Module) -> None:
         and getattr(module, "stride", 1) not in (1, (1, 1), [1, 1])
     ]
     if len(found) > 1:
-        more = f" and {len(found) - 1} more" if len(found) > 1 else ""
         raise ValueError(
-            f"dynamic_size: expected padding that is the same for all sizes, got {found[0]}{more} "
-            "with timm's SAME padding: export it for one size"
+            f"dynamic_size: expected padding that is the same for all sizes, got {found[0]} and "
+            f"{len(found) - 1} more with timm's SAME padding: export it for one size"
         )
 
 

@@ -135,10 +135,8 @@ def _initial_weights(config: Mapping[str, Any]) -> str:
     seen: list[Mapping[str, Any]] = []
     while config and config not in seen:
         seen.append(config)
-        weights, resumed = (
-            _inner(config, "model", "network").get("weights"),
-            config.get("ckpt_path"),
-        )
+        weights = _inner(config, "model", "network").get("weights")
+        resumed = config.get("ckpt_path")
         if isinstance(weights, str):
             return f"trunk: {_short(weights)}"
         if not isinstance(resumed, str):
